@@ -1,0 +1,1 @@
+"""Frozen records and Protocols: the words that every room shares. Only numpy is imported here."""

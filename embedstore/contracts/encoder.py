@@ -1,0 +1,191 @@
+"""Encoders, their towers, and the spaces that vectors belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from embedstore.contracts.image import F32, ImageInput, Intensity
+from embedstore.fingerprint import digest
+
+TowerKind = Literal["image", "text"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TowerSpec:
+    """One half of an encoder.
+
+    dim: length of a vector, None in a template whose weights decide. wants: intensity it reads.
+    preprocess: the recipe as data (a policy, never one image's window); see `encoders.preprocess`.
+    space: fingerprint of the vector space, None until the spec is bound to weights.
+    metric: how vectors are compared; "cosine" and "dot" are larger-is-better.
+    """
+
+    kind: TowerKind
+    dim: int | None
+    preprocess: Mapping[str, Any]
+    pooling: str
+    wants: Intensity = "display"
+    metric: Literal["cosine", "dot"] = "cosine"
+    space: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderSpec:
+    """What an encoder is, known without importing torch.
+
+    shared_space: True when image and text tower answer in one space (CLIP and kin).
+    weights_sha256, tower dims and spaces are None in a template; `bind` fills them after loading.
+    """
+
+    name: str
+    version: str
+    towers: tuple[TowerSpec, ...]
+    licence: str
+    source: str
+    cite: str = ""
+    modalities: tuple[str, ...] = ()
+    shared_space: bool = False
+    precision: str = "fp32"
+    profile: str = "default"
+    weights_sha256: str | None = None
+    notes: str = ""
+
+    def tower(self, kind: TowerKind) -> TowerSpec | None:
+        """The tower of that kind, or None when the encoder has none."""
+        return next((tower for tower in self.towers if tower.kind == kind), None)
+
+
+def bind(
+    spec: EncoderSpec, weights_sha256: str, dims: Mapping[TowerKind, int], precision: str = "fp32"
+) -> EncoderSpec:
+    """Bind a template to loaded weights: fills the hash, the dimensions and each tower's space.
+
+    A space is the digest of encoder name, version, weights hash, recipe, pooling, precision, dimension
+    and dtype; the towers of a dual encoder hash both recipes and share one space.
+    """
+    towers = tuple(replace(t, dim=dims[t.kind]) for t in spec.towers)
+    described = {t.kind: _tower_identity(t) for t in towers}
+
+    def space_of(tower: TowerSpec) -> str:
+        identity = {
+            "encoder": spec.name,
+            "version": spec.version,
+            "weights_sha256": weights_sha256,
+            "precision": precision,
+            "dtype": "float32",
+            "towers": described if spec.shared_space else {tower.kind: described[tower.kind]},
+        }
+        return digest(identity)
+
+    bound = tuple(replace(t, space=space_of(t)) for t in towers)
+    return replace(spec, towers=bound, weights_sha256=weights_sha256, precision=precision)
+
+
+def _tower_identity(tower: TowerSpec) -> dict[str, Any]:
+    return {
+        "preprocess": dict(tower.preprocess),
+        "pooling": tower.pooling,
+        "wants": tower.wants,
+        "dim": tower.dim,
+        "metric": tower.metric,
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadRequest:
+    """How to load an encoder. device and threads are provenance, the rest is part of the space.
+
+    weights: explicit file or folder, None to look where `doctor` looks. threads: 0 leaves torch's default.
+    """
+
+    weights: Path | None = None
+    weights_folder: Path | None = None
+    profile: str = "default"
+    precision: str = "fp32"
+    device: str = "cpu"
+    threads: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsReport:
+    """What `encoders doctor` says: whether weights are here, where, and if not what to fetch.
+
+    state: "present", "missing" or "unusable". path: where they were found. remedy: one line for a person.
+    """
+
+    state: Literal["present", "missing", "unusable"]
+    path: str | None = None
+    remedy: str = ""
+    searched: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """A loaded encoder. Rows answer inputs in order; a row does not depend on its batch (within 1e-5).
+
+    spec is bound. An encoder without a tower raises UsageError from that tower's method.
+    """
+
+    spec: EncoderSpec
+
+    def encode_images(self, images: Sequence[ImageInput]) -> F32:
+        """(n, dim) C-contiguous float32, not normalised."""
+
+    def encode_texts(self, texts: Sequence[str]) -> F32:
+        """(n, dim) C-contiguous float32, not normalised."""
+
+
+@runtime_checkable
+class StagedEncoder(Encoder, Protocol):
+    """An encoder whose image side splits into decoding-side work and the forward pass, so they overlap.
+
+    `encode_images(x)` equals `forward_images(stack(prepare_image(i) for i in x))`.
+    `prepare_image` is called from a second thread.
+    """
+
+    batch_size: int
+
+    def prepare_image(self, image: ImageInput) -> F32:
+        """Preprocess one image to the network's input, e.g. (3, 224, 224) float32."""
+
+    def forward_images(self, batch: F32) -> F32:
+        """(n, ...) prepared inputs to (n, dim) vectors."""
+
+
+@runtime_checkable
+class TunableEncoder(Protocol):
+    """An encoder that can choose threads, memory layout and batch by a short measurement."""
+
+    def tune(self, seconds: float) -> Mapping[str, Scalarish]:
+        """Measure for about `seconds`, adopt the fastest setting, return what was chosen and its rate."""
+
+
+Scalarish = str | int | float | bool
+
+
+class EncoderFactory(Protocol):
+    """The entry point of an encoder plugin. Importing it must not import torch.
+
+    `name` is what the user typed: the plugin's name or `plugin:argument`.
+    """
+
+    def spec(self, name: str, profile: str = "default") -> EncoderSpec:
+        """The template. Raises UnknownPlugin or UsageError for an argument or profile it does not know."""
+
+    def doctor(self, name: str, request: LoadRequest) -> WeightsReport:
+        """Look for the weights without loading them and without the network."""
+
+    def load(self, name: str, request: LoadRequest) -> Encoder:
+        """Load and bind. Raises WeightsMissing, Refused (wrong file) or UsageError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A named preprocessing profile of an encoder, for `encoders show`."""
+
+    name: str
+    summary: str
+    recipe: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,44 @@
+"""Pixels as a reader hands them over, and what is given to an encoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+F32 = NDArray[np.float32]
+I64 = NDArray[np.int64]
+Intensity = Literal["display", "raw", "hu"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Image:
+    """Decoded pixels with their meaning.
+
+    pixels: (H, W, C) for a 2D image, (D, H, W, C) for a volume; C is 1 (grey) or 3 (RGB).
+      intensity "display": uint8 as a radiologist's screen shows it (VOI applied, MONOCHROME1 inverted);
+      "raw": stored values after the modality transform, float32; "hu": the same, known
+      to be Hounsfield units.
+    spacing_mm: (row, column) or (slice, row, column) distance of pixel centres in mm, None when unknown.
+    affine: (4, 4) voxel to patient coordinates in mm, None when unknown.
+    """
+
+    pixels: NDArray[Any]
+    intensity: Intensity
+    spacing_mm: tuple[float, ...] | None = None
+    affine: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageInput:
+    """One image for an encoder.
+
+    roi: (H, W) bool mask over `image`, or None for the whole image.
+    parent_range: (low, high) intensity statistics of the parent volume, or None.
+    """
+
+    image: Image
+    roi: NDArray[np.bool_] | None = None
+    parent_range: tuple[float, float] | None = None

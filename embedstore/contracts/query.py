@@ -1,0 +1,82 @@
+"""What is asked of a store and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Per = Literal["image", "study", "patient"]
+Kind = Literal["images", "reports"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """One search. Exactly one of image, text and like is set.
+
+    image: path of an image file. text: free text. like: id of an item in the store.
+    within: which items are looked for. where: filter expression. per: one hit per image, study or patient.
+    exclude_patient: patient identifier left out. encoder: name, None for the store's default.
+    index: index plugin. bridge: name of the bridge to use, None for the newest that fits.
+    """
+
+    image: str | None = None
+    text: str | None = None
+    like: int | None = None
+    within: Kind = "images"
+    k: int = 10
+    where: str | None = None
+    per: Per = "image"
+    exclude_patient: str | None = None
+    encoder: str | None = None
+    index: str = "faiss"
+    bridge: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """An image or report in the store, with the metadata a person filters by.
+
+    id: item id. paths: every source the same bytes were met at; `path` is the first. patient_known: False
+    when the item had no patient identifier and stands for a patient of its own. report: text for a report,
+    for an image the text linked to it if any.
+    """
+
+    id: int
+    kind: Literal["image", "report"]
+    path: str
+    paths: tuple[str, ...]
+    part: str
+    sha256: str
+    reader: str
+    patient: str
+    patient_known: bool
+    columns: Mapping[str, Any]
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    report: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """One answer: rank from 1, score (larger is better), the item."""
+
+    rank: int
+    score: float
+    item: Item
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a search found.
+
+    exact: whether every score and the order are those of a full scan. matched: items that pass the filter.
+    space: fingerprint of the space that was searched. bridge: the bridge that answered, with its quality.
+    """
+
+    query: Query
+    space: str
+    encoder: str
+    exact: bool
+    matched: int
+    hits: tuple[Hit, ...]
+    bridge: Mapping[str, Any] | None = None

@@ -1,0 +1,50 @@
+"""Settings that come from the environment, read once into a frozen record."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+DEFAULT_STORE = Path("embedstore-data")
+DEFAULT_ENCODER = "starter"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a reader may allocate before it has seen that a file is honest.
+
+    max_pixels: pixels of one decoded image or frame (default as Pillow's own error threshold).
+    max_file_bytes: bytes of one file or archive member held in memory.
+    max_members: members of one archive.
+    max_text_chars: characters of one report.
+    """
+
+    max_pixels: int = 178_956_970
+    max_file_bytes: int = 4 << 30
+    max_members: int = 200_000
+    max_text_chars: int = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Process-wide settings.
+
+    store: folder of the store (`EMBEDSTORE_STORE`, default `./embedstore-data`).
+    weights: folder searched for pretrained weights (`EMBEDSTORE_WEIGHTS`), or None.
+    """
+
+    store: Path = DEFAULT_STORE
+    weights: Path | None = None
+    limits: Limits = Limits()
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Read the settings from `environ` (default: the process environment)."""
+        env = os.environ if environ is None else environ
+        weights = env.get("EMBEDSTORE_WEIGHTS")
+        return cls(
+            store=Path(env.get("EMBEDSTORE_STORE") or DEFAULT_STORE),
+            weights=Path(weights) if weights else None,
+        )
