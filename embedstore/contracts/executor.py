@@ -39,7 +39,7 @@ class Worker(Protocol[T_contra, R_co]):
         """Encode."""
 
 
-class Work(Protocol[T_contra, R_co]):
+class Work(Protocol[R_co]):
     """A picklable description from which each process builds its own worker (its own reader and encoder)."""
 
     def start(self) -> Worker[Any, R_co]:
@@ -56,7 +56,7 @@ class Executor(Protocol):
 
     name: str
 
-    def run(self, work: Work[T, R], tasks: Iterable[T]) -> Iterator[Done[T, R] | Failed[T]]:
+    def run(self, work: Work[R], tasks: Iterable[T]) -> Iterator[Done[T, R] | Failed[T]]:
         """Lazily: outcomes come as they are finished."""
 
 
