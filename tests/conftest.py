@@ -1,0 +1,20 @@
+"""Fixtures every test may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The collection of real public images; tests that need it are skipped where it is absent."""
+    named = os.environ.get("EMBEDSTORE_SHARED_DATA")
+    folder = Path(named) if named else REPOSITORY.parent / "shared" / "data"
+    if not (folder / "MANIFEST.csv").is_file():
+        pytest.skip("the shared image collection is not on this machine (set EMBEDSTORE_SHARED_DATA)")
+    return folder
