@@ -1,0 +1,273 @@
+"""What shells ask a Store to do and what it answers: frozen records, plain values, nothing heavy imported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from embedstore.contracts.record import Unit
+from embedstore.settings import DEFAULT_ENCODER
+
+Progress = Callable[[str, int, int | None], None]
+"""Called as `progress(stage, done, total)`; total is None while it is not known."""
+
+
+def silent(stage: str, done: int, total: int | None) -> None:
+    """A Progress that says nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderChoice:
+    """Which encoder, and how it is loaded. weights: explicit file or folder. threads: 0 lets it choose."""
+
+    name: str = DEFAULT_ENCODER
+    weights: Path | None = None
+    profile: str = "default"
+    threads: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestRequest:
+    """paths: files, folders, zip archives, DICOMDIRs. encoder: None for the store's own (`starter` when new).
+
+    text_encoder: for reports; None for `encoder` when it reads text, else the store's, else `starter`.
+    reports, metadata: CSV files. mapping: CSV column to field. site: for items whose file and CSV name none.
+    workers: 0 or 1 encodes in this process, more starts that many.
+    """
+
+    paths: tuple[Path, ...]
+    encoder: EncoderChoice | None = None
+    text_encoder: EncoderChoice | None = None
+    reports: tuple[Path, ...] = ()
+    metadata: tuple[Path, ...] = ()
+    mapping: Mapping[str, str] = field(default_factory=dict)
+    site: str | None = None
+    unit: Unit = "auto"
+    workers: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """A source or part that yielded no item, and why."""
+
+    path: str
+    reason: str
+    part: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestReport:
+    """seen = added + skipped + failed, counted in items; a file that yields none counts once.
+
+    known: skipped because already in the store. conflicts: disagreements recorded in this run.
+    unmatched_rows: CSV rows that joined nothing. images_per_s: images embedded per second of wall time.
+    """
+
+    run: int
+    seen: int
+    added: int
+    skipped: int
+    failed: int
+    known: int
+    images: int
+    reports: int
+    conflicts: int
+    unmatched_rows: int
+    images_per_s: float
+    skips: tuple[Outcome, ...]
+    failures: tuple[Outcome, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BridgeRequest:
+    """Learn a map between the image space and the text space from linked pairs.
+
+    where: which images may be anchors. kind: "ridge" or "asif". hold_out: share of patients kept aside to
+    measure it; they are no anchors.
+    """
+
+    name: str | None = None
+    kind: Literal["ridge", "asif"] = "ridge"
+    where: str | None = None
+    encoder: str | None = None
+    hold_out: float = 0.2
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BridgeCard:
+    """A recorded bridge. quality: held-out R@10 with interval, chance, shuffled-pair control, counts."""
+
+    name: str
+    kind: str
+    image_space: str
+    text_space: str
+    anchors: int
+    anchor_patients: int
+    anchors_sha256: str
+    quality: Mapping[str, Any]
+    created: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZeroShotRequest:
+    """classes: YAML of classes and prompts. where: which images are scored.
+
+    calibrate_where: labelled images (the YAML names their truth column) that scores are calibrated on;
+    they are not scored. threshold: abstain below this probability (or score, when uncalibrated).
+    save: write the labels as votes. exclude_anchors: leave out patients the bridge was learned from
+    instead of refusing.
+    """
+
+    classes: Path
+    where: str | None = None
+    calibrate_where: str | None = None
+    threshold: float | None = None
+    save: bool = False
+    encoder: str | None = None
+    bridge: str | None = None
+    exclude_anchors: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZeroShotRow:
+    """scores and probabilities by class; label None with the reason when it abstains."""
+
+    id: int
+    path: str
+    patient: str
+    scores: Mapping[str, float]
+    probabilities: Mapping[str, float] | None
+    label: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZeroShotResult:
+    """metrics: per class, against the YAML's truth column where the scored images have one."""
+
+    classes: tuple[str, ...]
+    calibrated: bool
+    space: str
+    bridge: Mapping[str, Any] | None
+    rows: tuple[ZeroShotRow, ...]
+    metrics: Mapping[str, Any]
+    saved_votes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoteRequest:
+    """voters: YAML with the label set and its voters (report rules, zero-shot, neighbours, metadata)."""
+
+    voters: Path
+    where: str | None = None
+    encoder: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoterCard:
+    """One voter's part in a vote matrix; shares are of all items. accuracy needs a truth column."""
+
+    voter: str
+    version: str
+    voted: int
+    coverage: float
+    overlap: float
+    conflict: float
+    accuracy: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelSetCard:
+    """What is known of a label set: its voters and, when fused, the label model beside the majority vote."""
+
+    label_set: str
+    classes: tuple[str, ...]
+    items: int
+    voters: tuple[VoterCard, ...]
+    model: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadRequest:
+    """target: a column, `attr.NAME`, a bare CSV column, or `label:SET` for fused weak labels.
+
+    labels: a CSV (path or id, label) instead of a column. where: which images take part.
+    test_where: images held out by a rule (another site); else `test_fraction` of the patients.
+    """
+
+    target: str
+    name: str | None = None
+    labels: Path | None = None
+    where: str | None = None
+    test_where: str | None = None
+    test_fraction: float = 0.2
+    encoder: str | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadCard:
+    """A recorded head. split: rule and counts. fit: chosen C, inner score, what was left out and why."""
+
+    name: str
+    target: str
+    classes: tuple[str, ...]
+    space: str
+    encoder: str
+    data_sha256: str
+    seed: int
+    split: Mapping[str, Any]
+    fit: Mapping[str, Any]
+    created: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadReport:
+    """Metrics of a head on patients it was not fitted on.
+
+    metrics: name to {value, low, high}; counts: images, patients, positives; reliability: rows of the
+    calibration table; shuffled: the same fit on shuffled labels. confidence is 95 %, clustered by patient.
+    """
+
+    head: str
+    classes: tuple[str, ...]
+    counts: Mapping[str, int]
+    metrics: Mapping[str, Mapping[str, Any]]
+    reliability: tuple[Mapping[str, float], ...]
+    shuffled: Mapping[str, Any]
+    split: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """A store at a glance. spaces: one mapping per space with encoder, kind, dim, vectors, index state."""
+
+    path: str
+    schema: str
+    images: int
+    reports: int
+    patients: int
+    unknown_patients: int
+    sources: int
+    failures: int
+    skips: int
+    conflicts: int
+    votes: int
+    bridges: tuple[str, ...]
+    heads: tuple[str, ...]
+    spaces: tuple[Mapping[str, Any], ...]
+    bytes_on_disk: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something `verify` found wrong. remedy: the command or act that mends it."""
+
+    what: str
+    file: str
+    detail: str
+    remedy: str = ""
