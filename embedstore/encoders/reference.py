@@ -1,0 +1,143 @@
+"""The encoder `reference`: numpy only, a few microseconds per input, for tests and for reading.
+
+Image: grey 8x8 thumbnail, 16-bin histogram, mean and spread; text: signed hashing of its words
+(Weinberger et al. 2009, "Feature hashing"). Each goes through fixed signs drawn from sha256 (Achlioptas 2003,
+"Database-friendly random projections") into one 64-dimensional space. It has learned nothing: images
+compare by their looks, texts by their words, and an image against a text by chance.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from embedstore.contracts.encoder import EncoderSpec, LoadRequest, TowerSpec, WeightsReport, bind
+from embedstore.contracts.image import F32, ImageInput
+from embedstore.encoders.batching import check_texts, in_batches, stack
+from embedstore.encoders.geometry import CropRoi, Resize
+from embedstore.encoders.intensity import Rescale, ToGrey
+from embedstore.encoders.preprocess import Recipe
+from embedstore.errors import UsageError
+from embedstore.fingerprint import bytes_sha256
+
+DIM = 64
+_SIDE = 8
+_BINS = 16
+_FEATURES = _SIDE * _SIDE + _BINS + 3
+_RECIPE = Recipe(
+    (
+        CropRoi(),
+        ToGrey(),
+        Resize(size=(_SIDE, _SIDE), mode="squash", interpolation="bilinear"),
+        Rescale(),
+    )
+)
+_WORD = re.compile(r"\w+")
+
+
+def _signs(seed: str, count: int) -> F32:
+    """`count` values of +1 or -1 from sha256 of the seed: the same on every machine and numpy."""
+    data = b"".join(hashlib.sha256(f"{seed}/{n}".encode()).digest() for n in range(-(-count // 256)))
+    bits = np.unpackbits(np.frombuffer(data, dtype=np.uint8))[:count]
+    return bits.astype(np.float32) * 2 - 1
+
+
+class ReferenceEncoder:
+    """Both towers; implements `StagedEncoder`."""
+
+    def __init__(self, template: EncoderSpec) -> None:
+        self.batch_size = 32
+        self._projection = _signs("embedstore reference image", _FEATURES * DIM).reshape(_FEATURES, DIM)
+        self._bias = 0.1 * _signs("embedstore reference text", DIM)
+        weights = bytes_sha256(self._projection.tobytes() + self._bias.tobytes())
+        self.spec = bind(template, weights, {"image": DIM, "text": DIM})
+
+    def prepare_image(self, image: ImageInput) -> F32:
+        """(1, 8, 8) float32 in [0, 1]."""
+        return _RECIPE.apply(image)
+
+    def forward_images(self, batch: F32) -> F32:
+        """(n, 1, 8, 8) to (n, 64); each row by itself, so that it cannot depend on its batch."""
+        if not len(batch):
+            return np.empty((0, DIM), dtype=np.float32)
+        return stack([_features(row) @ self._projection for row in batch])
+
+    def encode_images(self, images: Sequence[ImageInput]) -> F32:
+        """(n, 64) float32."""
+        return in_batches(
+            images,
+            self.batch_size,
+            DIM,
+            lambda chunk: self.forward_images(stack([self.prepare_image(i) for i in chunk])),
+        )
+
+    def encode_texts(self, texts: Sequence[str]) -> F32:
+        """(n, 64) float32: sum of one sign vector per word."""
+        return in_batches(
+            check_texts(texts), self.batch_size, DIM, lambda chunk: stack([self._text(t) for t in chunk])
+        )
+
+    def _text(self, text: str) -> F32:
+        words = [_signs(word, DIM) for word in _WORD.findall(text.casefold())]
+        total: F32 = np.sum([self._bias, *words], axis=0, dtype=np.float32)
+        return total
+
+
+def _features(thumbnail: F32) -> F32:
+    flat = thumbnail.ravel()
+    counts = np.bincount(np.minimum(flat * _BINS, _BINS - 1).astype(np.int64), minlength=_BINS)
+    histogram = (counts / flat.size).astype(np.float32)
+    summary = np.array(
+        [flat.mean(), flat.std(), 0.1], dtype=np.float32
+    )  # 0.1: a black image is no zero vector
+    return np.concatenate([flat - flat.mean(), histogram, summary])
+
+
+class ReferenceFactory:
+    """Entry point `reference`."""
+
+    def spec(self, name: str, profile: str = "default") -> EncoderSpec:
+        """The template. Raises UsageError for an argument or a profile other than "default"."""
+        if name != "reference" or profile != "default":
+            raise UsageError(f"encoder '{name}' with profile '{profile}': only 'reference', 'default' exists")
+        return EncoderSpec(
+            name="reference",
+            version="1",
+            towers=(
+                TowerSpec(
+                    kind="image",
+                    dim=DIM,
+                    preprocess=_RECIPE.to_json(),
+                    pooling="signed projection",
+                    metric="cosine",
+                ),
+                TowerSpec(
+                    kind="text",
+                    dim=DIM,
+                    preprocess={"words": _WORD.pattern, "fold": "casefold"},
+                    pooling="sum of hashed words",
+                    metric="cosine",
+                ),
+            ),
+            licence="Apache-2.0",
+            source="built in",
+            shared_space=True,
+            notes="learned nothing; for tests",
+        )
+
+    def doctor(self, name: str, request: LoadRequest) -> WeightsReport:
+        """Always present: the signs are computed."""
+        self.spec(name, request.profile)
+        return WeightsReport(state="present")
+
+    def load(self, name: str, request: LoadRequest) -> ReferenceEncoder:
+        """Build it. Raises UsageError when weights or a precision are asked for."""
+        if request.weights is not None or request.precision != "fp32":
+            raise UsageError("encoder 'reference' has no weights file and computes in fp32 only")
+        return ReferenceEncoder(self.spec(name, request.profile))
+
+
+factory = ReferenceFactory()
