@@ -1,0 +1,1 @@
+"""Executors: work over tasks in this process (`serial`) or in several (`pool`)."""

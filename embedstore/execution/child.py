@@ -1,0 +1,152 @@
+"""What runs inside a worker process of the pool.
+
+Three threads: the main thread builds the worker and calls `complete`; one reads tasks and calls `prepare`;
+one waits for the parent's death. Every step is announced to the parent before it begins, so that after a
+crash the parent knows which tasks the process was on.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import queue
+import signal
+import struct
+import threading
+import traceback
+from dataclasses import dataclass
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection, wait
+from typing import Any, Literal
+
+from embedstore.errors import EmbedstoreError
+from embedstore.execution.outcomes import one_line
+
+STOP = b""
+Kind = Literal["broken", "preparing", "prepared", "completing", "done", "failed"]
+_KINDS: tuple[Kind, ...] = ("broken", "preparing", "prepared", "completing", "done", "failed")
+_HEADER = struct.Struct("<Bq")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What a worker process tells its parent.
+
+    "broken": `Work.start` raised, the content is the error. "preparing", "prepared", "completing": the task
+    enters a phase, no content. "done": the content is the result. "failed": the content is the reason.
+    """
+
+    kind: Kind
+    ticket: int
+    pickled: bytes
+
+    @classmethod
+    def parse(cls, message: bytes) -> Event:
+        """From the bytes that `_Link.send` wrote."""
+        kind, ticket = _HEADER.unpack_from(message)
+        return cls(_KINDS[kind], ticket, message[_HEADER.size :])
+
+    def content(self) -> Any:
+        """Unpickle the content; it was made by a process of our own."""
+        return pickle.loads(self.pickled)  # noqa: S301
+
+
+def task_message(ticket: int, pickled: bytes) -> bytes:
+    """What the parent sends to hand over a task."""
+    return _HEADER.pack(0, ticket) + pickled
+
+
+class _Link:
+    """Sends events to the parent from two threads; a parent that has gone ends the process at once."""
+
+    def __init__(self, events: Connection) -> None:
+        self._events = events
+        self._lock = threading.Lock()
+
+    def send(self, kind: Kind, ticket: int = -1, content: Any = None) -> None:
+        pickled = b"" if content is None and kind != "done" else pickle.dumps(content, protocol=5)
+        message = _HEADER.pack(_KINDS.index(kind), ticket) + pickled
+        try:
+            with self._lock:
+                self._events.send_bytes(message)
+        except OSError:
+            os._exit(1)
+
+
+def serve(work_bytes: bytes, tasks: Connection, events: Connection) -> None:
+    """Build the worker and serve tasks until told to stop. The target of the pool's processes."""
+    # Ctrl-C reaches every process of the terminal; what it means is for the parent to decide. The signal was
+    # blocked while this process started and must be ignored before it is let through.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    threading.Thread(target=_follow_parent, daemon=True).start()
+    link = _Link(events)
+    try:
+        worker = pickle.loads(work_bytes).start()  # noqa: S301 - bytes of our own parent process
+    except BaseException as error:
+        link.send("broken", content=_portable(error))
+        return
+    prepared: queue.SimpleQueue[tuple[int, Any] | None] = queue.SimpleQueue()
+    threading.Thread(target=_prepare_all, args=(worker, tasks, link, prepared), daemon=True).start()
+    while (item := prepared.get()) is not None:
+        ticket, ready = item
+        del item  # a batch of pixels; the next one is being prepared already
+        link.send("completing", ticket)
+        try:
+            result = worker.complete(ready)
+        except BaseException as error:
+            link.send("failed", ticket, one_line(error))
+        else:
+            _send_result(link, ticket, result)
+            del result
+        del ready
+
+
+def _prepare_all(
+    worker: Any, tasks: Connection, link: _Link, prepared: queue.SimpleQueue[tuple[int, Any] | None]
+) -> None:
+    while (message := _next_message(tasks)) != STOP:
+        _, ticket = _HEADER.unpack_from(message)
+        link.send("preparing", ticket)
+        try:
+            ready = worker.prepare(pickle.loads(message[_HEADER.size :]))  # noqa: S301 - from our own parent process
+        except BaseException as error:
+            link.send("failed", ticket, one_line(error))
+            continue
+        link.send("prepared", ticket)
+        prepared.put((ticket, ready))
+        del ready
+    prepared.put(None)
+
+
+def _next_message(tasks: Connection) -> bytes:
+    try:
+        return tasks.recv_bytes()
+    except (EOFError, OSError):  # closed without STOP: the parent died or gave up
+        os._exit(1)
+
+
+def _send_result(link: _Link, ticket: int, result: Any) -> None:
+    try:
+        link.send("done", ticket, result)
+    except Exception as error:
+        link.send("failed", ticket, f"the result cannot be sent between processes ({type(error).__name__})")
+
+
+def _portable(error: BaseException) -> BaseException:
+    """The error itself if it survives a pickle round trip, with where it happened as a note."""
+    error.add_note("in a worker process:\n" + "".join(traceback.format_exception(error)))
+    try:
+        copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - made in this very line
+    except Exception:
+        copy = None
+    if type(copy) is type(error):
+        return error
+    return EmbedstoreError(f"a worker process could not start: {one_line(error)}")
+
+
+def _follow_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
