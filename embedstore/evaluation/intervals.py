@@ -1,0 +1,158 @@
+"""Patient-clustered percentile bootstrap intervals.
+
+Images of one patient are not independent, so whole patients are drawn with replacement (Efron and
+Tibshirani, An Introduction to the Bootstrap, 1993, ch. 13; Field and Welsh, JRSS B 69:369, 2007). A resample
+in which the metric is undefined (one class only) is left out, counted, and mentioned.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from embedstore.errors import UsageError
+from embedstore.evaluation.arrays import F64, I64, Groups, finite_or_none, group_codes, same_length
+from embedstore.evaluation.metrics import Metric, weighted_mean
+
+RESAMPLES = 2000
+FEW_PATIENTS = 20
+_CHUNK_CELLS = 1_000_000  # resamples x rows held at once: a few arrays of 8 MB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A metric with its uncertainty.
+
+    low, high: percentile interval at `level`; NaN with fewer than two patients. skipped: of `resamples`,
+    those in which the metric was undefined. note: one sentence a reader of the number should see, or "".
+    """
+
+    metric: str
+    value: float
+    low: float
+    high: float
+    level: float
+    n_images: int
+    n_patients: int
+    n_positives: int | None
+    resamples: int
+    skipped: int
+    note: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object; undefined numbers are null."""
+        plain = asdict(self)
+        plain.update({key: finite_or_none(plain[key]) for key in ("value", "low", "high")})
+        return plain
+
+    def __str__(self) -> str:
+        positive = "" if self.n_positives is None else f", {self.n_positives} positive"
+        interval = f"[{self.low:.3f}, {self.high:.3f}]" if np.isfinite(self.low) else "[no interval]"
+        return (
+            f"{self.value:.3f} {interval} (n = {self.n_images} images, {self.n_patients} patients{positive})"
+        )
+
+
+def bootstrap(
+    metric_name: str,
+    metric: Metric,
+    y: ArrayLike,
+    prediction: ArrayLike,
+    patients: Groups,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Estimate:
+    """The metric of (n,) labels and (n,) or (n, K) predictions, with its interval over patients."""
+    truth, said = np.asarray(y), np.asarray(prediction, dtype=np.float64)
+    same_length(y=truth, prediction=said, patients=patients)
+    positives = int(np.sum(truth == 1)) if said.ndim == 1 and np.isin(truth, (0, 1)).all() else None
+    codes = group_codes(patients)
+    value = float(metric(truth, said, None)) if len(truth) else float("nan")
+    drawn = _resampled(metric, truth, said, codes, resamples, seed)
+    return _estimate(metric_name, value, drawn, codes, positives, resamples, level)
+
+
+def bootstrap_mean(
+    metric_name: str,
+    values: ArrayLike,
+    patients: Groups,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Estimate:
+    """Mean of one number per row (say, precision at 10 of each query); NaN rows are left out."""
+    found = np.asarray(values, dtype=np.float64)
+    same_length(values=found, patients=patients)
+    known = np.isfinite(found)
+    codes = group_codes(np.asarray(patients)[known])
+
+    def mean_of(_: I64, chosen: F64, weights: F64 | None) -> F64:
+        return weighted_mean(chosen, weights)
+
+    kept = found[known]
+    value = float(weighted_mean(kept)) if len(kept) else float("nan")
+    drawn = _resampled(mean_of, np.zeros(len(kept), dtype=np.int64), kept, codes, resamples, seed)
+    return _estimate(metric_name, value, drawn, codes, None, resamples, level)
+
+
+def _resampled(metric: Metric, y: I64, prediction: F64, codes: I64, resamples: int, seed: int) -> F64:
+    """(resamples,) values of the metric over draws of whole patients."""
+    n_patients = int(codes.max()) + 1 if len(codes) else 0
+    if n_patients < 2 or resamples < 1:
+        return np.empty(0)
+    rng = np.random.default_rng(seed)
+    step = max(1, _CHUNK_CELLS // len(codes))
+    found: list[F64] = []
+    for start in range(0, resamples, step):
+        count = min(step, resamples - start)
+        picks = rng.integers(n_patients, size=(count, n_patients))
+        offsets = np.arange(count)[:, None] * n_patients
+        times = np.bincount((picks + offsets).ravel(), minlength=count * n_patients)
+        weights = times.reshape(count, n_patients).astype(np.float64)[:, codes]
+        found.append(metric(y, prediction, weights))
+    return np.concatenate(found)
+
+
+def _estimate(
+    name: str, value: float, drawn: F64, codes: I64, positives: int | None, resamples: int, level: float
+) -> Estimate:
+    if not 0 < level < 1:
+        raise UsageError(f"the level of an interval lies between 0 and 1, got {level}")
+    usable = drawn[np.isfinite(drawn)]
+    skipped = len(drawn) - len(usable)
+    low = high = float("nan")
+    if len(usable) and np.isfinite(value):
+        low, high = (float(q) for q in np.quantile(usable, [(1 - level) / 2, (1 + level) / 2]))
+    n_patients = int(codes.max()) + 1 if len(codes) else 0
+    return Estimate(
+        metric=name,
+        value=value,
+        low=low,
+        high=high,
+        level=level,
+        n_images=len(codes),
+        n_patients=n_patients,
+        n_positives=positives,
+        resamples=resamples,
+        skipped=skipped,
+        note=_note(value, n_patients, skipped, resamples),
+    )
+
+
+def _note(value: float, n_patients: int, skipped: int, resamples: int) -> str:
+    said: list[str] = []
+    if not np.isfinite(value):
+        said.append("undefined on these rows (one class only, or none)")
+    if n_patients < 2:
+        said.append("no interval from fewer than 2 patients")
+    elif n_patients < FEW_PATIENTS:
+        said.append(f"only {n_patients} patients: the interval is rough")
+    if skipped:
+        said.append(f"{skipped} of {resamples} resamples lacked a class and were left out")
+    return "; ".join(said)
