@@ -59,13 +59,20 @@ class EncoderSpec:
 
 
 def bind(
-    spec: EncoderSpec, weights_sha256: str, dims: Mapping[TowerKind, int], precision: str = "fp32"
+    spec: EncoderSpec,
+    weights_sha256: str,
+    dims: Mapping[TowerKind, int],
+    precision: str = "fp32",
+    tower_weights: Mapping[TowerKind, str] | None = None,
 ) -> EncoderSpec:
     """Bind a template to loaded weights: fills the hash, the dimensions and each tower's space.
 
     A space is the digest of encoder name, version, weights hash, recipe, pooling, precision, dimension
     and dtype; the towers of a dual encoder hash both recipes and share one space.
+    tower_weights: hash of each tower's own weights, for an encoder whose towers are two models in two
+    spaces: a new text model then leaves the image space as it was. A shared space ignores it.
     """
+    own = {} if spec.shared_space or tower_weights is None else tower_weights
     towers = tuple(replace(t, dim=dims[t.kind]) for t in spec.towers)
     described = {t.kind: _tower_identity(t) for t in towers}
 
@@ -73,7 +80,7 @@ def bind(
         identity = {
             "encoder": spec.name,
             "version": spec.version,
-            "weights_sha256": weights_sha256,
+            "weights_sha256": own.get(tower.kind, weights_sha256),
             "precision": precision,
             "dtype": "float32",
             "towers": described if spec.shared_space else {tower.kind: described[tower.kind]},
@@ -164,6 +171,19 @@ class TunableEncoder(Protocol):
 
 
 Scalarish = str | int | float | bool
+
+
+@runtime_checkable
+class ScaledEncoder(Encoder, Protocol):
+    """A dual encoder that knows how its cosines become logits: `logit_scale * cosine + logit_bias`.
+
+    logit_scale: multiplier (CLIP's temperature, already exponentiated), None when the model has none.
+    logit_bias: SigLIP's additive bias, None for softmax models. With a bias, each text is judged by itself
+    through a sigmoid (Zhai et al. 2023, arXiv:2303.15343); without, texts compete in a softmax.
+    """
+
+    logit_scale: float | None
+    logit_bias: float | None
 
 
 class EncoderFactory(Protocol):

@@ -76,7 +76,8 @@ class Window:
     def apply(self, pixels: Pixels, context: ImageInput) -> Pixels:
         """(H, W, C) numbers to float32 in [0, 1]."""
         low = np.float32(self.center - self.width / 2)
-        return np.clip((pixels.astype(np.float32) - low) / np.float32(self.width), 0, 1)
+        scaled: Pixels = np.clip((pixels.astype(np.float32) - low) / np.float32(self.width), 0, 1)
+        return scaled
 
     def describe(self) -> str:
         """In words."""
@@ -134,7 +135,8 @@ class MinMax:
         """(H, W, C) numbers to float32 in [0, 1]."""
         values = pixels.astype(np.float32)
         low = values.min()
-        return (values - low) / np.maximum(values.max() - low, _TINY)
+        scaled: Pixels = (values - low) / np.maximum(values.max() - low, _TINY)
+        return scaled
 
     def describe(self) -> str:
         """In words."""
