@@ -14,19 +14,29 @@ PAD_ID = -1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexSpec:
-    """name: plugin name. metric "cosine" compares directions, "dot" raw products; larger is better."""
+    """name: plugin name. metric "cosine" compares directions, "dot" raw products; larger is better.
+
+    space: fingerprint of the space whose vectors are held ("" when nobody said); a snapshot of one space
+    is never loaded for another.
+    """
 
     name: str
     dim: int
     metric: Metric = "cosine"
+    space: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexTraits:
-    """exact: answers are those of a full scan. threadsafe: `search` may run in several threads at once."""
+    """exact: answers are those of a full scan. threadsafe: `search` may run in several threads at once.
+
+    oversample: candidates worth fetching for each row wanted, when they are re-ranked on stored vectors
+    afterwards; 1 for an index whose own scores are those of a full scan.
+    """
 
     exact: bool
     threadsafe: bool = True
+    oversample: int = 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,10 +50,13 @@ class Neighbours:
 @runtime_checkable
 class VectorIndex(Protocol):
     """An index over vector ids. It refuses duplicate ids, wrong dimensions, NaN, infinities and zero vectors
-    (UsageError) before anything is changed."""
+    (UsageError) before anything is changed. `traits` may change as the index grows."""
 
     spec: IndexSpec
-    traits: IndexTraits
+
+    @property
+    def traits(self) -> IndexTraits:
+        """What may be expected of the index as it is now."""
 
     @property
     def applied_seq(self) -> int:
@@ -51,6 +64,9 @@ class VectorIndex(Protocol):
 
     def __len__(self) -> int:
         """Number of live vectors."""
+
+    def ids(self) -> I64:
+        """The live vector ids in ascending order."""
 
     def add(self, ids: I64, vectors: F32, seq: int) -> None:
         """Add n vectors; `applied_seq` becomes `seq`."""
@@ -71,8 +87,8 @@ class VectorIndex(Protocol):
 class IndexFactory(Protocol):
     """The entry point of an index plugin."""
 
-    def create(self, dim: int, metric: Metric = "cosine") -> VectorIndex:
+    def create(self, dim: int, metric: Metric = "cosine", space: str = "") -> VectorIndex:
         """An empty index with applied_seq 0."""
 
-    def restore(self, folder: Path, dim: int, metric: Metric = "cosine") -> VectorIndex:
+    def restore(self, folder: Path, dim: int, metric: Metric = "cosine", space: str = "") -> VectorIndex:
         """Load a snapshot. Raises StoreDamaged when it is missing, of another spec, or fails its checksum."""
