@@ -76,7 +76,7 @@ def macro_auroc(y: ArrayLike, p: ArrayLike, weights: ArrayLike | None = None) ->
 
 
 def average_precision(y: ArrayLike, score: ArrayLike, weights: ArrayLike | None = None) -> F64:
-    """Sum over thresholds of precision times gain in recall, without interpolation; ties are one threshold."""
+    """Sum over thresholds of precision times gain in recall, not interpolated; ties are one threshold."""
     truth, found = np.asarray(y), np.asarray(score, dtype=np.float64)
     w = _weights(weights, same_length(y=truth, score=found))
     if len(found) == 0:

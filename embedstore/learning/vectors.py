@@ -1,0 +1,52 @@
+"""Small operations on rows of vectors that this room shares."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedstore.contracts.image import F32, I64
+from embedstore.errors import UsageError
+
+_TINY = 1e-12
+
+
+def unit_rows(vectors: NDArray[Any]) -> F32:
+    """Rows scaled to length 1; a zero row stays zero."""
+    found = np.asarray(vectors, dtype=np.float32)
+    lengths = np.linalg.norm(found, axis=1, keepdims=True)
+    return np.ascontiguousarray(found / np.maximum(lengths, _TINY), dtype=np.float32)
+
+
+def checked_rows(vectors: NDArray[Any], what: str, dim: int | None = None) -> F32:
+    """The vectors as (n, dim) float32; UsageError when shape or values make no sense."""
+    found = np.asarray(vectors, dtype=np.float32)
+    if found.ndim != 2 or (dim is not None and found.shape[1] != dim):
+        wanted = f"(n, {dim})" if dim is not None else "(n, dim)"
+        raise UsageError(f"{what}: expected vectors of shape {wanted}, got {found.shape}")
+    if not np.isfinite(found).all():
+        raise UsageError(f"{what}: the vectors hold NaN or infinite values")
+    return found
+
+
+def same_rows(vectors: NDArray[Any]) -> I64:
+    """(n,) codes that are equal where rows are equal bit by bit."""
+    found = np.ascontiguousarray(vectors)
+    if not found.size:
+        return np.zeros(len(found), dtype=np.int64)
+    rows = found.view(np.dtype((np.void, found.dtype.itemsize * found.shape[1]))).reshape(-1)
+    return np.unique(rows, return_inverse=True)[1].astype(np.int64).reshape(-1)
+
+
+def arrays_sha256(*arrays: NDArray[Any]) -> str:
+    """sha256 over types, shapes and little-endian bytes of arrays, in order."""
+    found = hashlib.sha256()
+    for array in arrays:
+        plain = np.ascontiguousarray(array)
+        little = plain.astype(plain.dtype.newbyteorder("<"), copy=False)
+        found.update(f"{little.dtype.str}{little.shape}".encode())
+        found.update(little.tobytes())
+    return found.hexdigest()
