@@ -1,10 +1,15 @@
-"""What every encoder does around its forward pass: stacking, batches, empty input. Only numpy is imported."""
+"""What every encoder does around its forward pass: stacking, batches, choosing the fastest setting.
+
+Only numpy is imported.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -12,6 +17,7 @@ from embedstore.contracts.image import F32
 from embedstore.errors import UsageError
 
 T = TypeVar("T")
+_STILL_IN = 0.8  # a setting below this share of the best rate is not measured again
 
 
 def stack(prepared: Sequence[F32]) -> F32:
@@ -50,3 +56,52 @@ def check_texts(texts: Sequence[str]) -> Sequence[str]:
         if not isinstance(text, str) or not text.strip():
             raise UsageError(f"text {number} is empty; there is nothing to embed")
     return texts
+
+
+@dataclass(slots=True)
+class Rate(Generic[T]):
+    """What one setting reached: `items` encoded in `seconds`."""
+
+    setting: T
+    items: int = 0
+    seconds: float = 0.0
+
+    @property
+    def per_s(self) -> float:
+        """Items a second; 0 before the first measurement."""
+        return self.items / self.seconds if self.seconds else 0.0
+
+
+def fastest(
+    settings: Sequence[T],
+    run: Callable[[T], int],
+    seconds: float,
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[Rate[T]]:
+    """Measure settings for about `seconds` and rank them, the fastest first.
+
+    run: does a batch under a setting and returns how many items that were. Each setting is run once
+    unmeasured (allocation, kernel choice) and once measured, whatever `seconds` says; then rounds go on over
+    those within a fifth of the best, interleaved, so that a neighbour's load falls on all alike.
+    """
+    if not settings:
+        raise UsageError("there is no setting to measure")
+    deadline = clock() + seconds
+    rates = [Rate(setting) for setting in settings]
+    for rate in rates:
+        run(rate.setting)
+        _measure(rate, run, clock)
+    running = rates
+    while clock() < deadline and len(running) > 1:
+        best = max(rate.per_s for rate in running)
+        running = [rate for rate in running if rate.per_s >= _STILL_IN * best]
+        for rate in running:
+            if clock() < deadline:
+                _measure(rate, run, clock)
+    return sorted(rates, key=lambda rate: (rate not in running, -rate.per_s))
+
+
+def _measure(rate: Rate[T], run: Callable[[T], int], clock: Callable[[], float]) -> None:
+    start = clock()
+    rate.items += run(rate.setting)
+    rate.seconds += clock() - start

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from embedstore.contracts.image import F32, ImageInput, Intensity
-from embedstore.encoders.batching import check_texts, in_batches, stack
+from embedstore.encoders.batching import Rate, batched, check_texts, fastest, in_batches, stack
 from embedstore.encoders.geometry import CenterCrop, CropRoi, Pad, Resize
 from embedstore.encoders.intensity import (
     IMAGENET_MEAN,
@@ -43,6 +43,7 @@ __all__ = [
     "Normalize",
     "Pad",
     "PercentileWindow",
+    "Rate",
     "Recipe",
     "Rescale",
     "Resize",
@@ -52,7 +53,9 @@ __all__ = [
     "ToUint8",
     "Window",
     "ZScore",
+    "batched",
     "check_texts",
+    "fastest",
     "in_batches",
     "stack",
 ]
