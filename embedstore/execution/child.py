@@ -2,7 +2,9 @@
 
 Three threads: the main thread builds the worker and calls `complete`; one reads tasks and calls `prepare`;
 one waits for the parent's death. Every step is announced to the parent before it begins, so that after a
-crash the parent knows which tasks the process was on.
+crash the parent knows which tasks the process was on. Each of the two working threads has a pipe of its own
+for that: if the reading thread had to wait for a large result to pass, and the parent, instead of taking that
+result, were sending a large task, all would wait for ever.
 """
 
 from __future__ import annotations
@@ -57,37 +59,39 @@ def task_message(ticket: int, pickled: bytes) -> bytes:
 
 
 class _Link:
-    """Sends events to the parent from two threads; a parent that has gone ends the process at once."""
+    """Sends one thread's events to the parent; when the parent has gone, the process ends at once."""
 
     def __init__(self, events: Connection) -> None:
         self._events = events
-        self._lock = threading.Lock()
 
     def send(self, kind: Kind, ticket: int = -1, content: Any = None) -> None:
         pickled = b"" if content is None and kind != "done" else pickle.dumps(content, protocol=5)
-        message = _HEADER.pack(_KINDS.index(kind), ticket) + pickled
         try:
-            with self._lock:
-                self._events.send_bytes(message)
+            self._events.send_bytes(_HEADER.pack(_KINDS.index(kind), ticket) + pickled)
         except OSError:
             os._exit(1)
 
 
-def serve(work_bytes: bytes, tasks: Connection, events: Connection) -> None:
+def serve(
+    work_bytes: bytes, tasks: Connection, prepare_events: Connection, complete_events: Connection
+) -> None:
     """Build the worker and serve tasks until told to stop. The target of the pool's processes."""
     # Ctrl-C reaches every process of the terminal; what it means is for the parent to decide. The signal was
     # blocked while this process started and must be ignored before it is let through.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_follow_parent, daemon=True).start()
-    link = _Link(events)
+    link = _Link(complete_events)
     try:
         worker = pickle.loads(work_bytes).start()  # noqa: S301 - bytes of our own parent process
     except BaseException as error:
         link.send("broken", content=_portable(error))
         return
     prepared: queue.SimpleQueue[tuple[int, Any] | None] = queue.SimpleQueue()
-    threading.Thread(target=_prepare_all, args=(worker, tasks, link, prepared), daemon=True).start()
+    ahead = threading.Thread(
+        target=_prepare_all, args=(worker, tasks, _Link(prepare_events), prepared), daemon=True
+    )
+    ahead.start()
     while (item := prepared.get()) is not None:
         ticket, ready = item
         del item  # a batch of pixels; the next one is being prepared already

@@ -141,22 +141,18 @@ class _Session(Generic[T, R]):
         worker.give(ticket.number, ticket.message)
 
     def _await_news(self) -> None:
-        handles = [handle for worker in self._workers for handle in (worker.events, worker.sentinel)]
+        handles = [handle for worker in self._workers for handle in (*worker.events, worker.sentinel)]
         news = set(wait(handles))
         for worker in tuple(self._workers):
             dead = worker.sentinel in news  # looked at first: then all that it ever sent has arrived
             for event in worker.received():
-                self._note(worker, event)
+                self._note(event)
             if dead:
                 self._bury(worker)
 
-    def _note(self, worker: WorkerProcess, event: Event) -> None:
+    def _note(self, event: Event) -> None:
         if event.kind == "broken":
             raise event.content()
-        if event.kind in ("preparing", "prepared", "completing"):
-            worker.held[event.ticket] = event.kind
-            return
-        del worker.held[event.ticket]
         task = self._tickets.pop(event.ticket).task
         self._deaths_in_vain = 0
         self._finished.append(_outcome(task, event))

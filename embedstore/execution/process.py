@@ -5,12 +5,13 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from multiprocessing import get_context, resource_tracker
-from typing import Any, Literal
+from multiprocessing.connection import Connection
+from typing import Any
 
 from embedstore.execution.child import STOP, Event, serve, task_message
 
 _PATIENCE_S = 5.0
-Phase = Literal["queued", "preparing", "prepared", "completing"]
+_PHASES: tuple[str, ...] = ("queued", "preparing", "prepared", "completing")
 
 
 class WorkerProcess:
@@ -23,18 +24,23 @@ class WorkerProcess:
     def __init__(self, work_bytes: bytes) -> None:
         context = get_context("spawn")
         task_end, self._tasks = context.Pipe(duplex=False)
-        self.events, event_end = context.Pipe(duplex=False)
-        self.held: dict[int, Phase] = {}
-        self._process = context.Process(target=serve, args=(work_bytes, task_end, event_end), daemon=True)
+        prepare_events, prepare_end = context.Pipe(duplex=False)
+        complete_events, complete_end = context.Pipe(duplex=False)
+        self.events = (prepare_events, complete_events)
+        self.held: dict[int, str] = {}
+        ends = (task_end, prepare_end, complete_end)
+        self._process = context.Process(target=serve, args=(work_bytes, *ends), daemon=True)
         try:
             _start_deaf(self._process)
-        except BaseException:
-            self._tasks.close()
-            self.events.close()
+        except BaseException:  # a Ctrl-C may arrive when the process is already there
+            if self._process.pid is not None:
+                self._process.kill()
+                self._process.join()
+            self._close_pipes()
             raise
         finally:
-            task_end.close()
-            event_end.close()
+            for end in ends:
+                end.close()
 
     @property
     def sentinel(self) -> int:
@@ -50,15 +56,15 @@ class WorkerProcess:
             return
 
     def received(self) -> Iterator[Event]:
-        """The events that have arrived, without waiting."""
-        while True:
-            try:
-                if not self.events.poll(0):
-                    return
-                event = Event.parse(self.events.recv_bytes())
-            except (EOFError, OSError):
-                return
-            yield event
+        """Outcomes that have arrived, without waiting; announcements of phases are noted in `held`."""
+        for connection in self.events:
+            for event in _arrived(connection):
+                if event.kind in ("done", "failed", "broken"):
+                    self.held.pop(event.ticket, None)
+                    yield event
+                elif event.ticket in self.held:
+                    # Two pipes: a later phase may be heard of first, or the outcome itself.
+                    self.held[event.ticket] = max(self.held[event.ticket], event.kind, key=_PHASES.index)
 
     def suspects(self) -> list[int]:
         """Tickets whose code may have been running when the process died."""
@@ -92,9 +98,23 @@ class WorkerProcess:
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
-        self._tasks.close()
-        self.events.close()
+        self._close_pipes()
         self._process.close()
+
+    def _close_pipes(self) -> None:
+        for connection in (self._tasks, *self.events):
+            connection.close()
+
+
+def _arrived(connection: Connection) -> Iterator[Event]:
+    while True:
+        try:
+            if not connection.poll(0):
+                return
+            event = Event.parse(connection.recv_bytes())
+        except (EOFError, OSError):
+            return
+        yield event
 
 
 def _start_deaf(process: Any) -> None:
