@@ -1,0 +1,70 @@
+"""Choosing the reader of a source by its first bytes, and saying why when there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+
+from embedstore.contracts.image import Image, Intensity
+from embedstore.contracts.record import Asset, Reader, Report, Skip, Source, Unit
+from embedstore.discovery import READERS, find_plugin, list_plugins
+from embedstore.errors import ReadFailure
+from embedstore.readers.sources import DEFAULT_LIMITS
+from embedstore.readers.unread import unread
+from embedstore.settings import Limits
+
+HEAD_BYTES = 4096
+
+
+class ReaderSet:
+    """The readers of this process, asked in alphabetical order; each recognises files by content.
+
+    A reader plugin is a class called with `limits`. Make one set per process or worker: readers may keep the
+    last file open in parsed form.
+    """
+
+    def __init__(self, readers: Mapping[str, Reader], limits: Limits = DEFAULT_LIMITS) -> None:
+        self._readers = dict(readers)
+        self._limits = limits
+
+    @classmethod
+    def installed(cls, limits: Limits = DEFAULT_LIMITS) -> ReaderSet:
+        """Every reader that an installed package offers under the entry point group `embedstore.readers`."""
+        plugins = list_plugins(READERS)
+        return cls({name: plugin.load()(limits) for name, plugin in plugins.items()}, limits)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the readers."""
+        return tuple(self._readers)
+
+    def describe(self, source: Source, unit: Unit = "auto") -> Iterator[Asset | Report | Skip]:
+        """What a source holds, from headers alone.
+
+        A file that is no image (text, a table, a document) is one Skip. Raises ReadFailure for an empty or
+        damaged file, an image format nobody reads, and a file whose suffix claims an image that it is not.
+        """
+        head = self._head(source)
+        for reader in self._readers.values():
+            if reader.sniff(head):
+                yield from reader.describe(source, unit)
+                return
+        yield Skip(source=source, reason=unread(head, PurePosixPath(source.path.replace("\\", "/")).suffix))
+
+    def read(self, asset: Asset, want: Intensity = "display") -> Image:
+        """Decode an asset with the reader that described it. Raises ReadFailure."""
+        reader = self._readers.get(asset.reader)
+        if reader is None:
+            reader = self._readers[asset.reader] = find_plugin(READERS, asset.reader).load()(self._limits)
+        return reader.read(asset, want)
+
+    def _head(self, source: Source) -> bytes:
+        if source.size == 0:
+            raise ReadFailure("empty file")
+        if source.size > self._limits.max_file_bytes:
+            raise ReadFailure(f"larger than the limit of {self._limits.max_file_bytes:,} bytes")
+        with source.open() as stream:
+            try:
+                return stream.read(HEAD_BYTES)
+            except OSError as error:
+                raise ReadFailure(f"cannot be read: {error.strerror}") from None
