@@ -1,0 +1,290 @@
+"""Voters that look at vectors and metadata, and the matrix of everybody's votes.
+
+Each voter is a `LabelingFunction`; besides its votes it can say how sure it is (`probabilities`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedstore.contracts.image import F32, I64
+from embedstore.contracts.labels import ABSTAIN, LabelBatch, LabelSet, Votes
+from embedstore.errors import BadInputFile, UsageError
+from embedstore.evaluation.arrays import Groups, same_length
+from embedstore.fingerprint import digest
+from embedstore.learning.calibrate import Calibration
+from embedstore.learning.prompts import PromptKind, Prototypes
+from embedstore.learning.vectors import arrays_sha256, checked_rows, unit_rows
+from embedstore.learning.yaml_file import mapping_of, only_keys, read_mapping
+from embedstore.learning.zeroshot import class_scores, decide
+
+BINARY = ("absent", "present")
+_VERSION_DIGITS = 12
+_CHUNK = 2048
+
+
+def finding_set(finding: str) -> LabelSet:
+    """The label set of a finding: 0 absent, 1 present."""
+    return LabelSet(name=finding, classes=BINARY)
+
+
+def _vectors(batch: LabelBatch, name: str) -> F32:
+    if batch.vectors is None:
+        raise UsageError(f"the voter '{name}' needs vectors, and the batch has none")
+    return batch.vectors
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class ZeroShotVoter:
+    """Votes by prompts.
+
+    prototypes: in the space that `to_joint` leads to (identity for a dual encoder's own space). column: which
+    finding of a findings prompt set is voted on; None for classes. version: of prompts and bridge together.
+    Without a calibration, `threshold` applies to scores; with neither it abstains throughout.
+    """
+
+    label_set: LabelSet
+    version: str
+    prototypes: Prototypes
+    column: int | None = None
+    calibration: Calibration | None = None
+    threshold: float | None = None
+    to_joint: Callable[[F32], F32] | None = None
+    name: str = "zeroshot"
+    needs: frozenset[str] = frozenset({"vectors"})
+
+    def __call__(self, batch: LabelBatch) -> Votes:
+        """(n,) class indices, -1 below the threshold."""
+        scores, probabilities = self._judge(batch)
+        kind: PromptKind = "classes" if self.column is None else "findings"
+        labels = decide(kind, scores, probabilities, self.threshold).labels
+        return labels if self.column is None else labels[:, self.column]
+
+    def probabilities(self, batch: LabelBatch) -> F32 | None:
+        """(n,) probability of the likeliest class, which is the one voted for; None if uncalibrated."""
+        found = self._judge(batch)[1]
+        if found is None:
+            return None
+        own = found if self.column is None else np.stack([1 - found, found], axis=2)[:, self.column]
+        return np.asarray(own.max(axis=1), dtype=np.float32)
+
+    def _judge(self, batch: LabelBatch) -> tuple[F32, F32 | None]:
+        vectors = _vectors(batch, self.name)
+        scores = class_scores(self.prototypes, self.to_joint(vectors) if self.to_joint else vectors)
+        return scores, self.calibration.probabilities(scores) if self.calibration else None
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class KnnVoter:
+    """Votes as the k nearest labelled neighbours of *other* patients do, when enough of them agree.
+
+    vectors: (m, dim), labels: (m,) class indices (-1 rows are dropped), patients: (m,). agreement: share of
+    the k that must name one class, else it abstains. A batch says whose each row is in its column "patient".
+    """
+
+    label_set: LabelSet
+    vectors: F32
+    labels: I64
+    patients: Groups
+    k: int = 5
+    agreement: float = 0.8
+    name: str = "knn"
+    needs: frozenset[str] = frozenset({"vectors", "metadata"})
+
+    def __post_init__(self) -> None:
+        checked_rows(self.vectors, self.name)
+        same_length(vectors=self.vectors, labels=self.labels, patients=self.patients)
+        if self.k < 1 or not 0.5 < self.agreement <= 1:
+            raise UsageError("a neighbour voter needs k of at least 1 and an agreement above .5, at most 1")
+
+    @property
+    def version(self) -> str:
+        """Changes with the neighbours, their labels, k and the agreement."""
+        known = arrays_sha256(np.asarray(self.vectors, dtype=np.float32), np.asarray(self.labels))
+        return digest([known, self.k, self.agreement])[:_VERSION_DIGITS]
+
+    def __call__(self, batch: LabelBatch) -> Votes:
+        """(n,) class indices; -1 when the neighbours disagree or there are fewer than k."""
+        shares = self._shares(batch)
+        # A share like 4/5 is compared with .8 in floating point: leave room for rounding.
+        agreed = shares.max(axis=1) >= self.agreement - 1e-9
+        return np.where(agreed, shares.argmax(axis=1), ABSTAIN).astype(np.int64)
+
+    def probabilities(self, batch: LabelBatch) -> F32:
+        """(n,) share of the neighbours that name the winning class, with Laplace's one for each class."""
+        counts = self._shares(batch).max(axis=1) * self.k
+        return np.asarray((counts + 1) / (self.k + len(self.label_set.classes)), dtype=np.float32)
+
+    def _shares(self, batch: LabelBatch) -> F32:
+        n_classes = len(self.label_set.classes)
+        labels, people = np.asarray(self.labels), np.array([str(p) for p in self.patients])
+        known = labels != ABSTAIN
+        labels, people, near = labels[known], people[known], unit_rows(self.vectors[known])
+        vectors = checked_rows(_vectors(batch, self.name), self.name, near.shape[1])
+        asked, own = unit_rows(vectors), self._patients(batch)
+        shares = np.zeros((len(asked), n_classes), dtype=np.float32)
+        if len(near) < self.k:
+            return shares
+        for start in range(0, len(asked), _CHUNK):
+            rows = slice(start, start + _CHUNK)
+            likeness = asked[rows] @ near.T
+            likeness[own[rows, None] == people] = -np.inf
+            best = np.argpartition(-likeness, self.k - 1, axis=1)[:, : self.k]
+            enough = np.isfinite(np.take_along_axis(likeness, best, axis=1)).all(axis=1)
+            counts = (labels[best][:, :, None] == np.arange(n_classes)).mean(axis=1)
+            shares[rows] = counts * enough[:, None]
+        return shares
+
+    def _patients(self, batch: LabelBatch) -> NDArray[np.str_]:
+        try:
+            return np.array([str(columns["patient"]) for columns in batch.columns])
+        except KeyError as error:
+            raise UsageError(f"the voter '{self.name}' needs the column 'patient' of each item") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetadataVoter:
+    """Votes by looking a metadata value up.
+
+    column: as in a filter, `attr.NAME` for further attributes. lookup: value to class name, compared as
+    text without regard to case. default: class for any other value, None to abstain; no value abstains.
+    """
+
+    label_set: LabelSet
+    column: str
+    lookup: Mapping[str, str]
+    name: str = "metadata"
+    default: str | None = None
+    needs: frozenset[str] = field(default=frozenset({"metadata"}))
+
+    def __post_init__(self) -> None:
+        for said in (*self.lookup.values(), *([self.default] if self.default else [])):
+            if said not in self.label_set.classes:
+                known = ", ".join(self.label_set.classes)
+                raise UsageError(
+                    f"voter '{self.name}': '{said}' is not a class of {self.label_set.name} ({known})"
+                )
+
+    @property
+    def version(self) -> str:
+        """Changes with the column and the table."""
+        return digest([self.column, dict(self.lookup), self.default])[:_VERSION_DIGITS]
+
+    def __call__(self, batch: LabelBatch) -> Votes:
+        """(n,) class indices, -1 where the value is missing or not in the table."""
+        index = {name: number for number, name in enumerate(self.label_set.classes)}
+        table = {_plain(value): index[said] for value, said in self.lookup.items()}
+        other = index[self.default] if self.default else ABSTAIN
+        bare = self.column.removeprefix("attr.")
+        votes = np.full(len(batch.columns), ABSTAIN, dtype=np.int64)
+        for row, columns in enumerate(batch.columns):
+            value = columns.get(self.column, columns.get(bare))
+            if value is not None and value != "":
+                votes[row] = table.get(_plain(value), other)
+        return votes
+
+    def probabilities(self, batch: LabelBatch) -> None:
+        """None: a table does not know how sure it is."""
+        return
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip().casefold()
+
+
+def load_metadata_voters(path: Path) -> tuple[MetadataVoter, ...]:
+    """Read voters from YAML. Raises NotFound, or BadInputFile that names the file and the voter.
+
+    voters:
+      folder label:
+        label_set: effusion
+        classes: [absent, present]       # optional, this is the default
+        column: label
+        lookup: {effusion: present, normal: absent}
+        default: absent                   # optional
+    """
+    found = read_mapping(path)
+    only_keys(found, ("voters",), str(path))
+    return tuple(
+        _metadata_voter(name, entry, f"{path}: voter '{name}'")
+        for name, entry in mapping_of(found.get("voters"), f"{path}: 'voters'").items()
+    )
+
+
+def _metadata_voter(name: str, entry: Any, where: str) -> MetadataVoter:
+    told = mapping_of(entry, where)
+    only_keys(told, ("label_set", "classes", "column", "lookup", "default"), where)
+    if missing := [key for key in ("label_set", "column", "lookup") if key not in told]:
+        raise BadInputFile(f"{where}: '{missing[0]}' is missing")
+    lookup = told["lookup"]
+    if not isinstance(lookup, dict) or not lookup:
+        raise BadInputFile(f"{where}, 'lookup': expected values and classes")
+    classes = told.get("classes", list(BINARY))
+    if not isinstance(classes, list) or len(classes) < 2:
+        raise BadInputFile(f"{where}, 'classes': expected a list of at least two names")
+    default = told.get("default")
+    try:
+        return MetadataVoter(
+            label_set=LabelSet(name=str(told["label_set"]), classes=tuple(str(c) for c in classes)),
+            column=str(told["column"]),
+            lookup={str(value): str(said) for value, said in lookup.items()},
+            name=name,
+            default=None if default is None else str(default),
+        )
+    except UsageError as error:
+        raise BadInputFile(f"{where}: {error}") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoterSummary:
+    """coverage: share of items voted on; overlap: and by somebody else too; conflict: and otherwise.
+
+    counts: votes per class. (Ratner et al., Snorkel, VLDB 2017, use the same three words.)
+    """
+
+    name: str
+    coverage: float
+    overlap: float
+    conflict: float
+    counts: tuple[int, ...]
+
+
+def vote_matrix(votes: Sequence[NDArray[Any]]) -> Votes:
+    """(n, voters) from each voter's (n,) votes."""
+    if not votes:
+        raise UsageError("no voter has voted")
+    same_length(**{f"voter {number}": one for number, one in enumerate(votes)})
+    return np.stack([np.asarray(one, dtype=np.int64) for one in votes], axis=1)
+
+
+def describe_votes(matrix: NDArray[Any], names: Sequence[str], n_classes: int) -> tuple[VoterSummary, ...]:
+    """Coverage, overlap and conflict of each voter of an (n, m) matrix."""
+    votes = np.asarray(matrix, dtype=np.int64)
+    spoke = votes != ABSTAIN
+    summaries = []
+    for m, name in enumerate(names):
+        mine, others = spoke[:, m], np.delete(votes, m, axis=1)
+        heard = others != ABSTAIN
+        differ = heard & (others != votes[:, m : m + 1])
+        summaries.append(
+            VoterSummary(
+                name=name,
+                coverage=_share(mine),
+                overlap=_share(mine & heard.any(axis=1)),
+                conflict=_share(mine & differ.any(axis=1)),
+                counts=tuple(int(np.sum(votes[:, m] == c)) for c in range(n_classes)),
+            )
+        )
+    return tuple(summaries)
+
+
+def _share(rows: NDArray[np.bool_]) -> float:
+    return float(rows.mean()) if len(rows) else 0.0
