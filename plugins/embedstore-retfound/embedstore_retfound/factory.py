@@ -1,0 +1,64 @@
+"""What embedstore sees of RETFound before anything heavy is imported."""
+
+from __future__ import annotations
+
+from embedstore.contracts.encoder import Encoder, EncoderSpec, LoadRequest, TowerSpec, WeightsReport
+from embedstore.errors import UsageError
+from embedstore_retfound import weights
+from embedstore_retfound.family import Family
+
+
+class RetfoundFactory:
+    """Entry points `retfound-mae` and `retfound-dinov2`, each also with `:VARIANT`."""
+
+    def __init__(self, family: Family) -> None:
+        self._family = family
+
+    def spec(self, name: str, profile: str = "default") -> EncoderSpec:
+        """The template; the checkpoint decides the dimension.
+
+        The variant is no part of the name: which file was loaded is told by its sha256. Raises UsageError
+        for a variant or profile that does not exist.
+        """
+        family = self._family
+        variant = family.variant(name)
+        chosen, pooling = family.choose(profile)
+        return EncoderSpec(
+            name=family.name,
+            version="1",
+            towers=(
+                TowerSpec(
+                    kind="image",
+                    dim=None,
+                    preprocess=chosen.recipe.to_json(),
+                    pooling=family.poolings[pooling],
+                    wants=chosen.recipe.wants,
+                ),
+            ),
+            licence="CC-BY-NC-4.0",
+            source=f"huggingface.co/{variant.repository} (gated), {variant.files[0]}",
+            cite=family.cite,
+            modalities=(variant.modality,),
+            profile=profile,
+            notes=f"1024 dimensions (ViT-L/{family.patch}); variants: "
+            f"{', '.join(v.name for v in family.variants)}; profiles: {', '.join(family.profiles)}; "
+            f"poolings: {', '.join(family.poolings)}; text search needs a bridge",
+        )
+
+    def doctor(self, name: str, request: LoadRequest) -> WeightsReport:
+        """Look for the checkpoint; torch is not imported, the network is not used."""
+        self._family.choose(request.profile)
+        return weights.report(self._family, self._family.variant(name), request)
+
+    def load(self, name: str, request: LoadRequest) -> Encoder:
+        """Load a checkpoint in the official layout.
+
+        Raises WeightsMissing, Refused for a file that is not of the family, UsageError.
+        """
+        template = self.spec(name, request.profile)
+        if request.precision != "fp32":
+            raise UsageError(f"encoder '{template.name}' computes in fp32, not {request.precision}")
+        path = weights.require(self._family, self._family.variant(name), request)
+        from embedstore_retfound.encoder import RetfoundEncoder
+
+        return RetfoundEncoder(template, self._family, request, path)

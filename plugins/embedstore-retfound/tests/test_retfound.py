@@ -1,0 +1,410 @@
+"""RETFound: equal to the authors' code on the parity cases, strict about files, plain about what to fetch."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from embedstore_retfound import checkpoint as checkpoints
+from embedstore_retfound import dinov2_factory, mae_factory, network
+from embedstore_retfound.checkpoint import Geometry, expected_shapes
+from embedstore_retfound.family import DINOV2, MAE, Family
+from torch.nn import functional
+
+from embedstore.contracts.encoder import LoadRequest
+from embedstore.contracts.image import Image, ImageInput
+from embedstore.discovery import ENCODERS, find_plugin
+from embedstore.encoders.preprocess import Normalize, Recipe, Resize
+from embedstore.errors import Refused, UsageError, WeightsMissing
+from embedstore.testing.encoders import EncoderContract
+
+FACTORIES = {"retfound-mae": mae_factory, "retfound-dinov2": dinov2_factory}
+CASES = {"retfound-mae": "retfound_mae_tiny", "retfound-dinov2": "retfound_dinov2_tiny"}
+PROFILES = [
+    (family.name, profile, pooling)
+    for family in (MAE, DINOV2)
+    for profile in family.profiles
+    for pooling in family.poolings
+]
+
+
+def official_layout(family: Family, grid: int = 14) -> dict[str, Any]:
+    """A small checkpoint of random tensors in the layout of the official files."""
+    noise = torch.Generator().manual_seed(7)
+    shapes = expected_shapes(Geometry(width=64, depth=2, mlp_width=128, grid=grid), family)
+    state = {family.prefix + key: torch.randn(shape, generator=noise) * 0.2 for key, shape in shapes.items()}
+    state |= {key: torch.zeros(1, 4) for key in family.required}
+    companions = {"optimizer": {}, "epoch": 799, "args": argparse.Namespace(model="mae_vit_large_patch16")}
+    return {family.weights_under: state, **(companions if family is MAE else {})}
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Small checkpoints by encoder name."""
+    folder = tmp_path_factory.mktemp("retfound")
+    paths = {}
+    for family in (MAE, DINOV2):
+        paths[family.name] = folder / family.variants[0].files[0]
+        torch.save(official_layout(family), paths[family.name])
+    return paths
+
+
+class TestMae(EncoderContract):
+    factory = mae_factory
+    name = "retfound-mae"
+    entry = "embedstore_retfound:mae_factory"
+
+
+class TestDinov2(EncoderContract):
+    factory = dinov2_factory
+    name = "retfound-dinov2"
+    entry = "embedstore_retfound:dinov2_factory"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _small_weights_for_the_contract(small):
+    for suite in (TestMae, TestDinov2):
+        suite.request = LoadRequest(weights=small[suite.name], threads=1)
+
+
+# Parity with the authors' code
+
+
+def _load(case, name: str, profile: str):
+    return FACTORIES[name].load(name, LoadRequest(weights=case.checkpoint, profile=profile, threads=1))
+
+
+def _input(case, name: str) -> ImageInput:
+    return ImageInput(Image(case.images[name], "display"))
+
+
+@pytest.mark.parametrize(("name", "profile", "pooling"), PROFILES)
+def test_equals_the_reference(parity, name, profile, pooling):
+    case = parity(CASES[name])
+    encoder = _load(case, name, f"{profile}+{pooling}")
+    prepared = encoder.prepare_image(_input(case, "photo"))
+    assert case.off_in_preprocessing(profile, prepared).max() <= case.tolerance["preprocess"]
+    assert prepared.mean(axis=(1, 2)) == pytest.approx(case.expected[f"{profile}/pre_mean"], abs=1e-4)
+    assert prepared.std(axis=(1, 2)) == pytest.approx(case.expected[f"{profile}/pre_std"], abs=1e-4)
+    net = f"net{prepared.shape[-1]}"
+    vector = encoder.forward_images(case.images[net][None])[0]
+    assert case.off(f"{net}/{pooling}", vector) <= case.tolerance["vector"]
+    vector = encoder.encode_images([_input(case, "photo")])[0]
+    assert case.off(f"{profile}/{pooling}", vector) <= case.tolerance["vector"]
+
+
+@pytest.mark.parametrize(("name", "pooling"), [("retfound-mae", "mean_fcnorm"), ("retfound-dinov2", "cls")])
+def test_the_default_profile_is_the_authors_evaluation(parity, name, pooling):
+    case = parity(CASES[name])
+    by_default, by_name = _load(case, name, "default"), _load(case, name, f"finetune224+{pooling}")
+    assert by_default.spec.towers == by_name.spec.towers
+    assert by_default.spec.tower("image").dim == case.data["config"]["embed_dim"]
+
+
+def test_profiles_and_poolings_are_spaces_of_their_own(small):
+    for name, factory in FACTORIES.items():
+        spaces = {
+            factory.load(name, LoadRequest(weights=small[name], profile=f"{profile}+{pooling}"))
+            .spec.tower("image")
+            .space
+            for other, profile, pooling in PROFILES
+            if other == name
+        }
+        assert len(spaces) == len([1 for other, *_ in PROFILES if other == name])
+
+
+WRONG_STEPS = {
+    "bilinear": (1, Resize(size=(256, 256), mode="shortest", interpolation="bilinear")),
+    "resize 248 as timm's config": (1, Resize(size=(248, 248), mode="shortest")),
+    "squash": (1, Resize(size=(224, 224), mode="squash")),
+    "no antialias": (1, Resize(size=(256, 256), mode="shortest", antialias=False, library="scipy")),
+    "mean and std of 0.5 as timm's config": (5, Normalize(mean=(0.5,) * 3, std=(0.5,) * 3)),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_STEPS)
+def test_other_preprocessing_would_be_noticed(parity, wrong):
+    case = parity(CASES["retfound-mae"])
+    encoder = _load(case, "retfound-mae", "default")
+    steps = list(MAE.profiles["finetune224"].recipe.steps)
+    position, steps[position] = WRONG_STEPS[wrong]
+    prepared = Recipe(tuple(steps)).apply(_input(case, "photo"))
+    assert case.off_in_preprocessing("finetune224", prepared).max() > case.tolerance["preprocess"]
+    vector = encoder.forward_images(prepared[None])[0]
+    assert case.off("finetune224/mean_fcnorm", vector) > case.tolerance["vector"]
+
+
+def _antialiased(positions: torch.Tensor, size: int) -> torch.Tensor:
+    grid = round((positions.shape[1] - 1) ** 0.5)
+    picture = positions[:, 1:].reshape(1, grid, grid, -1).permute(0, 3, 1, 2)
+    picture = functional.interpolate(picture, size=(size, size), mode="bicubic", antialias=True)
+    return torch.cat([positions[:, :1], picture.flatten(2).transpose(1, 2)], dim=1)
+
+
+def test_an_antialiased_position_table_would_be_noticed(parity, monkeypatch):
+    case = parity(CASES["retfound-dinov2"])
+    monkeypatch.setattr(network, "resize_positions", _antialiased)
+    vector = _load(case, "retfound-dinov2", "default").forward_images(case.images["net224"][None])[0]
+    assert case.off("net224/cls", vector) > 100 * case.tolerance["vector"]
+
+
+def test_heads_of_another_width_would_be_noticed(parity, monkeypatch):
+    case = parity(CASES["retfound-mae"])
+    monkeypatch.setattr(checkpoints, "HEAD_WIDTH", 32)
+    vector = _load(case, "retfound-mae", "default").forward_images(case.images["net224"][None])[0]
+    assert case.off("net224/mean_fcnorm", vector) > 100 * case.tolerance["vector"]
+
+
+def test_other_poolings_would_be_noticed(parity):
+    case = parity(CASES["retfound-mae"])
+    tensors = checkpoints.read(case.checkpoint, MAE)
+    net = network.RetfoundNetwork(tensors, MAE, 224, "mean_fcnorm").eval()
+    norm = [tensors.tensors["norm.weight"], tensors.tensors["norm.bias"]]
+    with torch.inference_mode():
+        tokens = net.tokens(torch.from_numpy(case.images["net224"][None]))
+        mean = tokens[:, 1:].mean(dim=1)
+        wrong = {
+            "MAE's norm as fc_norm": functional.layer_norm(mean, mean.shape[-1:], *norm, eps=1e-6),
+            "no norm": mean,
+            "mean of normed patches": functional.layer_norm(
+                tokens[:, 1:], mean.shape[-1:], *norm, eps=1e-6
+            ).mean(1),
+            "CLS in the mean": functional.layer_norm(tokens.mean(1), mean.shape[-1:], eps=1e-6),
+        }
+    for why, vector in wrong.items():
+        off = case.off("net224/mean_fcnorm", vector[0].numpy())
+        assert off > 10 * case.tolerance["vector"], why
+
+
+def test_epsilons_are_those_of_the_authors(small):
+    """Vectors hardly show them, so they are looked up."""
+    for family in (MAE, DINOV2):
+        net = network.RetfoundNetwork(
+            checkpoints.read(small[family.name], family), family, 224, next(iter(family.poolings))
+        )
+        norms = [module for module in net.modules() if isinstance(module, torch.nn.LayerNorm)]
+        assert len(norms) == 5
+        assert {norm.eps for norm in norms} == {1e-6}
+
+
+# Files that are not of the family
+
+
+def _without(state: dict[str, Any], key: str) -> None:
+    del state[key]
+
+
+def _renamed(state: dict[str, Any], key: str, other: str) -> None:
+    state[other] = state.pop(key)
+
+
+def _set(state: dict[str, Any], **tensors: torch.Tensor) -> None:
+    state.update({key.replace("__", "."): tensor for key, tensor in tensors.items()})
+
+
+SPOILED = {
+    "a block is missing": (
+        MAE,
+        lambda s: [_without(s, k) for k in list(s) if k.startswith("blocks.0.")],
+        "found width 64|expected a vision",
+    ),
+    "a tensor is missing": (
+        MAE,
+        lambda s: _without(s, "blocks.1.attn.qkv.bias"),
+        "lacks blocks.1.attn.qkv.bias",
+    ),
+    "a tensor is renamed": (
+        MAE,
+        lambda s: _renamed(s, "blocks.1.norm1.bias", "blocks.1.ln1.bias"),
+        r"lacks blocks.1.norm1.bias and has blocks.1.ln1.bias",
+    ),
+    "a shape is wrong": (
+        MAE,
+        lambda s: _set(s, blocks__1__mlp__fc2__bias=torch.zeros(65)),
+        r"expected blocks.1.mlp.fc2.bias of \(64,\), found \(65,\)",
+    ),
+    "another patch size": (
+        MAE,
+        lambda s: _set(s, patch_embed__proj__weight=torch.zeros(64, 3, 14, 14)),
+        r"\(64, 3, 16, 16\), found \(64, 3, 14, 14\)",
+    ),
+    "odd heads": (MAE, lambda s: _set(s, cls_token=torch.zeros(1, 1, 80)), "steps of 64"),
+    "no square of positions": (MAE, lambda s: _set(s, pos_embed=torch.zeros(1, 190, 64)), "189 positions"),
+    "fine-tuned, without decoder": (
+        MAE,
+        lambda s: [_without(s, "mask_token"), _without(s, "decoder_pos_embed")],
+        "expected mask_token, decoder_pos_embed",
+    ),
+    "fine-tuned, with a head": (MAE, lambda s: _set(s, head__weight=torch.zeros(5, 64)), "has head.weight"),
+    "chunked blocks": (
+        DINOV2,
+        lambda s: [_renamed(s, k, k.replace("blocks.", "blocks.0.")) for k in list(s) if "blocks." in k],
+        "chunked",
+    ),
+    "register tokens": (
+        DINOV2,
+        lambda s: s.update({"backbone.register_tokens": torch.zeros(1, 4, 64)}),
+        "has register_tokens",
+    ),
+    "a student beside it": (DINOV2, lambda s: s.update({"student.x": torch.zeros(1)}), "student.x"),
+    "no layer scale": (
+        DINOV2,
+        lambda s: _without(s, "backbone.blocks.0.ls1.gamma"),
+        "lacks blocks.0.ls1.gamma",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", SPOILED)
+def test_files_of_another_kind_are_refused(tmp_path, how):
+    family, spoil, why = SPOILED[how]
+    content = official_layout(family)
+    spoil(content[family.weights_under])
+    path = tmp_path / "spoiled.pth"
+    torch.save(content, path)
+    with pytest.raises(Refused, match=why) as refusal:
+        FACTORIES[family.name].load(family.name, LoadRequest(weights=path))
+    assert str(path) in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_each_family_refuses_the_other(small):
+    with pytest.raises(Refused, match=r"expected tensors under 'teacher', found model, optimizer"):
+        dinov2_factory.load("retfound-dinov2", LoadRequest(weights=small["retfound-mae"]))
+    with pytest.raises(Refused, match=r"expected tensors under 'model', found teacher"):
+        mae_factory.load("retfound-mae", LoadRequest(weights=small["retfound-dinov2"]))
+
+
+class _Code:
+    """Unpickling this would run a command."""
+
+    def __reduce__(self):
+        return (os.system, ("exit 1",))
+
+
+def _write_code(path: Path) -> None:
+    torch.save({"model": {"cls_token": torch.zeros(1, 1, 64)}, "args": _Code()}, path)
+
+
+def _write_truncated(path: Path) -> None:
+    torch.save(official_layout(MAE), path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _write_flat(path: Path) -> None:
+    torch.save(official_layout(MAE)["model"], path)
+
+
+BAD_FILES = {
+    "code": (_write_code, "could run code"),
+    "truncated": (_write_truncated, "truncated"),
+    "empty": (lambda path: path.write_bytes(b""), "truncated"),
+    "text": (
+        lambda path: path.write_text("<html>Access to this model is restricted</html>"),
+        "no PyTorch|code",
+    ),
+    "flat": (_write_flat, "expected tensors under 'model', found"),
+    "a list": (lambda path: torch.save([torch.zeros(1)], path), "found list"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_FILES)
+def test_bad_files_are_refused_in_one_line(tmp_path, kind):
+    write, why = BAD_FILES[kind]
+    path = tmp_path / "RETFound_mae_natureCFP.pth"
+    write(path)
+    with pytest.raises(Refused, match=why) as refusal:
+        mae_factory.load("retfound-mae", LoadRequest(weights=path))
+    assert "\n" not in str(refusal.value)
+
+
+# What is known without weights
+
+
+def test_listed_with_licence_variants_and_modality():
+    for name, factory in FACTORIES.items():
+        assert find_plugin(ENCODERS, name).load() is factory
+        spec = factory.spec(name)
+        assert spec.licence == "CC-BY-NC-4.0"
+        assert "1024" in spec.notes
+    assert mae_factory.spec("retfound-mae:natureOCT").modalities == ("OPT",)
+    assert "RETFound_mae_natureOCT.pth" in mae_factory.spec("retfound-mae:natureOCT").source
+
+
+@pytest.mark.parametrize("ask", ["retfound-mae:cfp", "retfound-mae:meh:x"])
+def test_unknown_variants_are_refused_with_those_there_are(ask):
+    with pytest.raises(UsageError, match="natureCFP, natureOCT, meh, shanghai"):
+        mae_factory.spec(ask)
+
+
+def test_other_precisions_are_refused(small):
+    with pytest.raises(UsageError, match="fp32, not int8"):
+        mae_factory.load("retfound-mae", LoadRequest(weights=small["retfound-mae"], precision="int8"))
+
+
+@pytest.fixture
+def no_cache(monkeypatch, tmp_path):
+    """A machine whose Hugging Face cache is empty."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+def test_doctor_says_what_to_fetch_and_where_to_put_it(no_cache, tmp_path):
+    report = mae_factory.doctor("retfound-mae:meh", LoadRequest(weights_folder=tmp_path))
+    assert report.state == "missing"
+    for word in ("RETFound_mae_meh.pth", "gated", "CC BY-NC 4.0", "EMBEDSTORE_WEIGHTS", "--weights"):
+        assert word in report.remedy
+    assert str(tmp_path / "RETFound_mae_meh.pth") in report.searched
+    with pytest.raises(WeightsMissing, match=r"huggingface\.co/YukunZhou/RETFound_mae_meh"):
+        mae_factory.load("retfound-mae:meh", LoadRequest(weights_folder=tmp_path))
+
+
+def test_weights_are_found_by_folder_by_old_name_and_in_the_cache(no_cache, tmp_path, small):
+    data = small["retfound-mae"].read_bytes()
+    snapshot = no_cache / "models--YukunZhou--RETFound_mae_natureCFP" / "snapshots" / "0a1b"
+    places = [snapshot / "RETFound_mae_natureCFP.pth", tmp_path / "RETFound_cfp_weights.pth"]
+    for place in places:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(data)
+        report = mae_factory.doctor("retfound-mae", LoadRequest(weights_folder=tmp_path))
+        assert (report.state, report.path) == ("present", str(place))
+    spec = mae_factory.load("retfound-mae", LoadRequest(weights=tmp_path)).spec
+    named = mae_factory.load("retfound-mae", LoadRequest(weights=small["retfound-mae"])).spec
+    assert spec.towers == named.towers
+
+
+def test_doctor_names_other_variants_that_are_here(no_cache, tmp_path):
+    (tmp_path / "RETFound_mae_natureOCT.pth").write_bytes(b"PK\x03\x04")
+    report = mae_factory.doctor("retfound-mae", LoadRequest(weights_folder=tmp_path))
+    assert report.state == "missing"
+    assert "retfound-mae:natureOCT" in report.remedy
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "empty"),
+        (b"<!doctype html>", "terms have to be accepted"),
+        (b"version https://git-lfs.github.com/spec/v1", "Git LFS pointer"),
+        (b"RIFF", "not a PyTorch checkpoint"),
+    ],
+)
+def test_doctor_sees_that_a_download_went_wrong(tmp_path, content, why):
+    path = tmp_path / "RETFound_mae_natureCFP.pth"
+    path.write_bytes(content)
+    report = mae_factory.doctor("retfound-mae", LoadRequest(weights=path))
+    assert report.state == "unusable"
+    assert why in report.remedy
+
+
+def test_a_named_file_that_is_not_there_is_not_replaced_by_another(tmp_path, small):
+    wanted = LoadRequest(weights=tmp_path / "typo.pth", weights_folder=small["retfound-mae"].parent)
+    assert mae_factory.doctor("retfound-mae", wanted).state == "missing"
+    with pytest.raises(WeightsMissing, match=r"no such weights: .*typo\.pth"):
+        mae_factory.load("retfound-mae", wanted)
+    assert mae_factory.doctor("retfound-mae", replace(wanted, weights=None)).state == "present"
