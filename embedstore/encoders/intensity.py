@@ -85,6 +85,39 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClipMinMax:
+    """Clip to `low`..`high` in the units of the image (HU for CT), then the extremes left to 0 and 1.
+
+    MedSAM's rule for CT (-160 to 240). Unlike `Window`, an image that does not fill the range is stretched.
+    parent: use the extremes of `ImageInput.parent_range` where it is given, so that the slices of one volume
+      are scaled alike.
+    """
+
+    name: ClassVar[str] = "clip_min_max"
+    low: float
+    high: float
+    parent: bool = True
+
+    def __post_init__(self) -> None:
+        if self.low >= self.high:
+            raise UsageError(f"clip: {self.low:g} must be below {self.high:g}")
+
+    def apply(self, pixels: Pixels, context: ImageInput) -> Pixels:
+        """(H, W, C) numbers to float32 in [0, 1]; a constant image gives zeros."""
+        values = np.clip(pixels.astype(np.float32), np.float32(self.low), np.float32(self.high))
+        extremes = values.min(), values.max()
+        if self.parent and context.parent_range is not None:
+            extremes = np.clip(np.array(context.parent_range, dtype=np.float32), self.low, self.high)
+        low, high = np.float32(extremes[0]), np.float32(extremes[1])
+        return np.clip((values - low) / np.maximum(high - low, _TINY), 0, 1)
+
+    def describe(self) -> str:
+        """In words."""
+        whose = "the volume's (a lone image's own)" if self.parent else "this image's"
+        return f"clip to {self.low:g}..{self.high:g}, {whose} minimum and maximum to 0 and 1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PercentileWindow:
     """Clip to two percentiles of the image and scale to [0, 1] (MedSAM's rule for MR: 0.5 and 99.5).
 

@@ -22,6 +22,7 @@ from embedstore.encoders.geometry import CenterCrop, CropRoi, Pad, Resize
 from embedstore.encoders.intensity import (
     IMAGENET_MEAN,
     IMAGENET_STD,
+    ClipMinMax,
     MinMax,
     Normalize,
     PercentileWindow,
@@ -38,6 +39,7 @@ __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "CenterCrop",
+    "ClipMinMax",
     "CropRoi",
     "MinMax",
     "Normalize",
@@ -68,6 +70,7 @@ Step = (
     | ToRGB
     | ToGrey
     | Window
+    | ClipMinMax
     | PercentileWindow
     | MinMax
     | Rescale
