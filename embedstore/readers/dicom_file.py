@@ -234,6 +234,8 @@ def shape_of(file: DicomFile, limits: Limits) -> Shape:
 
     Raises ReadFailure.
     """
+    if file.pixels is None:
+        raise ReadFailure("there are no pixel data; the file is truncated or holds only a header")
     found = _declared_shape(file.header)
     if found.rows < 1 or found.columns < 1:
         raise ReadFailure("the image has no pixels (zero rows or columns)")
@@ -242,8 +244,6 @@ def shape_of(file: DicomFile, limits: Limits) -> Shape:
             f"{found.rows} x {found.columns} pixels are more than the limit of {limits.max_pixels:,}"
         )
     pixels = file.pixels
-    if pixels is None:
-        raise ReadFailure("there are no pixel data; the file is truncated or holds only a header")
     if pixels.length is None:
         if found.frames > max(pixels.fragments, 1):
             raise ReadFailure("fewer frames than the header promises; the file is truncated")

@@ -12,6 +12,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import as_pixel_options
 from pydicom.uid import (
     UID,
+    JPEG2000TransferSyntaxes,
     JPEGExtended12Bit,
     MPEGTransferSyntaxes,
 )
@@ -111,8 +112,10 @@ def _decode_pydicom(file: DicomFile, shape: Shape, stream: BinaryIO, index: int)
     if shift > 0:
         options["correct_unused_bits"] = False
     options["allow_excess_frames"] = False
+    # OpenJPEG inside GDCM writes its complaints to stderr; the plugin of pylibjpeg raises them.
+    plugin = "pylibjpeg" if file.syntax in JPEG2000TransferSyntaxes else ""
     values, found = get_decoder(file.syntax).as_array(
-        stream, index=index, validate=True, raw=False, **options
+        stream, index=index, validate=True, raw=False, decoding_plugin=plugin, **options
     )
     if shift > 0:
         values = _from_high_bits(values, shift, stored)
