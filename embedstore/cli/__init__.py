@@ -1,0 +1,1 @@
+"""The command line: parse, call the Store, print. No other room imports click."""

@@ -1,0 +1,68 @@
+"""`embedstore demo`."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from embedstore.cli.shell import Shell, shared_options
+from embedstore.errors import UsageError
+
+if TYPE_CHECKING:
+    from embedstore.cli.output import Renderable
+    from embedstore.demo.story import Story
+
+_MARKER = ".embedstore-demo"
+
+
+@click.command()
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("demo-store"),
+    show_default=True,
+    help="Where the demo keeps its images, its store and its page.",
+)
+@click.option("--keep", is_flag=True, help="Go on with what an earlier demo left there.")
+@shared_options
+@click.pass_obj
+def demo(shell: Shell, folder: Path, keep: bool) -> None:
+    """The whole story on images that need no download: ingest, search, labels, a head, one page.
+
+    Real images come from installed packages; the cohort of chest-film-like phantoms is synthetic.
+    """
+    _prepare(folder, keep)
+    from embedstore.demo.story import tell
+
+    with shell.progress() as bar:
+        story = tell(folder, bar)
+    shell.answer(asdict(story), lambda: _text(story))
+
+
+def _prepare(folder: Path, keep: bool) -> None:
+    """An empty folder, or one that an earlier demo made; anything else is left alone."""
+    if folder.is_dir() and any(folder.iterdir()):
+        if not (folder / _MARKER).is_file():
+            raise UsageError(f"'{folder}' holds files that no demo made; choose another with --folder")
+        if keep:
+            return
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _MARKER).write_text("made by 'embedstore demo', which replaces it when run again\n")
+
+
+def _text(story: Story) -> Iterator[Renderable]:
+    from embedstore.cli.output import table
+
+    for chapter in story.chapters:
+        yield chapter.title
+        if chapter.text:
+            yield chapter.text
+        if chapter.rows:
+            yield table(chapter.columns, chapter.rows)
+    yield f"The page with thumbnails of all of it: {story.page}"

@@ -1,0 +1,137 @@
+"""`embedstore head fit | evaluate | apply | list`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from embedstore.cli.lazy import PlainGroup
+from embedstore.cli.shell import Shell, encoder_option, input_file, store_options, where_option
+
+if TYPE_CHECKING:
+    from embedstore.cli.output import Renderable
+    from embedstore.engine.requests import HeadCard, HeadReport
+
+
+@click.group(cls=PlainGroup)
+def head() -> None:
+    """Linear heads on stored vectors, split by patient or by site, and bound to their space."""
+
+
+@head.command()
+@click.option(
+    "--target", required=True, metavar="COLUMN", help="A column, attr.NAME, or label:SET for fused labels."
+)
+@click.option("--name", help="Name of the head; made from the target when left out.")
+@click.option("--labels", type=input_file(), metavar="CSV", help="Labels (path or id, label) from a file.")
+@where_option("Which images take part.")
+@click.option("--test-where", metavar="EXPR", help="Images held out by a rule, such as \"site = 'B'\".")
+@click.option(
+    "--test-fraction",
+    metavar="SHARE",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.2,
+    show_default=True,
+    help="Share of the patients held out when there is no --test-where.",
+)
+@encoder_option("Whose vectors; the store's own by default.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of split and fit.")
+@store_options
+@click.pass_obj
+def fit(shell: Shell, /, **options: Any) -> None:
+    """Fit a logistic regression; its C is chosen inside the training patients."""
+    from embedstore.engine.requests import HeadRequest
+
+    with shell.opened() as store:
+        card = store.fit_head(HeadRequest(**options))
+
+    def text() -> Iterator[Renderable]:
+        yield from _card_lines(card)
+        yield f"Next: embedstore head evaluate {card.name}"
+
+    shell.answer(asdict(card), text)
+
+
+@head.command()
+@click.argument("name")
+@where_option("Only these of the held-out images.")
+@store_options
+@click.pass_obj
+def evaluate(shell: Shell, name: str, where: str | None) -> None:
+    """Measure a head on patients it was not fitted on, with 95 % intervals by patient."""
+    with shell.opened() as store:
+        report = store.evaluate_head(name, where)
+    shell.answer(asdict(report), lambda: _report(report))
+
+
+@head.command()
+@click.argument("name")
+@where_option("Which images.")
+@store_options
+@click.pass_obj
+def apply(shell: Shell, name: str, where: str | None) -> None:
+    """Write the head's predictions for stored images to the database."""
+    with shell.opened() as store:
+        written = store.apply_head(name, where)
+
+    def text() -> Iterator[Renderable]:
+        yield f"{written} predictions of head '{name}' written."
+
+    shell.answer({"head": name, "filter": where, "predictions": written}, text)
+
+
+@head.command("list")
+@store_options
+@click.pass_obj
+def list_(shell: Shell) -> None:
+    """The store's heads."""
+    from embedstore.cli.output import table
+
+    with shell.opened() as store:
+        cards = store.heads()
+
+    def text() -> Iterator[Renderable]:
+        if not cards:
+            yield "No head yet: 'embedstore head fit --target COLUMN' fits one."
+            return
+        yield table(
+            ("head", "target", "classes", "encoder", "space", "created"),
+            [
+                (c.name, c.target, ", ".join(c.classes), c.encoder, c.space[:12], c.created[:16])
+                for c in cards
+            ],
+            widest="classes",
+        )
+
+    shell.answer({"heads": [asdict(card) for card in cards]}, text)
+
+
+def _card_lines(card: HeadCard) -> Iterator[Renderable]:
+    from embedstore.cli.output import facts
+
+    yield f"Head '{card.name}' for {card.target}: {', '.join(card.classes)} ({card.encoder})"
+    yield from facts((f"split {name}", value) for name, value in card.split.items())
+    yield from facts((f"fit {name}", value) for name, value in card.fit.items())
+
+
+def _report(report: HeadReport) -> Iterator[Renderable]:
+    from embedstore.cli.output import estimate, table
+
+    counts = ", ".join(f"{number} {name}" for name, number in report.counts.items())
+    yield f"Head '{report.head}' on patients it was not fitted on: {counts}."
+    shuffled = report.shuffled
+    yield table(
+        ("metric", "value [95 % interval, by patient]", "shuffled labels"),
+        [(name, estimate(one), estimate(shuffled.get(name))) for name, one in report.metrics.items()],
+    )
+    if report.reliability:
+        columns = tuple(report.reliability[0])
+        yield table(
+            columns,
+            [tuple(row.get(name) for name in columns) for row in report.reliability],
+            title="Calibration",
+        )
+    yield from (f"Note: {note}" for note in report.notes)

@@ -1,0 +1,152 @@
+"""`embedstore ingest`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from embedstore.cli.shell import Shell, encoder_option, input_file, store_options
+
+if TYPE_CHECKING:
+    from embedstore.cli.output import Renderable
+    from embedstore.engine.requests import EncoderChoice, IngestReport, IngestRequest
+
+_SHOWN = 10
+
+
+def _mapping(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    mapping: dict[str, str] = {}
+    for value in values:
+        column, equals, field = value.rpartition("=")
+        if not equals or not column or not field:
+            raise click.BadParameter(f"'{value}' is not COLUMN=FIELD, for example --map Befund=report")
+        mapping[column] = field
+    return mapping
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH...")
+@encoder_option("Encoder for images; the store's own by default, 'starter' in a new store.")
+@click.option("--text-encoder", metavar="NAME", help="Encoder for reports, when --encoder reads images only.")
+@click.option("--weights", type=click.Path(path_type=Path, exists=True), help="Weights of --encoder.")
+@click.option(
+    "--profile",
+    metavar="NAME",
+    default="default",
+    show_default=True,
+    help="Preprocessing profile of --encoder.",
+)
+@click.option("--reports", multiple=True, type=input_file(), help="CSV with reports; may be repeated.")
+@click.option("--metadata", multiple=True, type=input_file(), help="CSV with metadata; may be repeated.")
+@click.option(
+    "--map",
+    "mapping",
+    multiple=True,
+    metavar="COLUMN=FIELD",
+    callback=_mapping,
+    help="Read a CSV column as a field, e.g. Befund=report; may be repeated.",
+)
+@click.option("--site", metavar="NAME", help="Site of items whose file and CSV name none.")
+@click.option(
+    "--unit",
+    type=click.Choice(["auto", "image", "frame"]),
+    default="auto",
+    show_default=True,
+    help="Whether a multi-frame object is one image or one per frame.",
+)
+@click.option(
+    "--workers",
+    metavar="N",
+    type=click.IntRange(0),
+    default=1,
+    show_default=True,
+    help="Processes that read and encode.",
+)
+@click.option(
+    "--threads",
+    metavar="N",
+    type=click.IntRange(0),
+    default=0,
+    help="Threads of the encoder; 0 lets it choose.",
+)
+@store_options
+@click.pass_obj
+def ingest(shell: Shell, /, paths: tuple[Path, ...], **options: Any) -> None:
+    """Put images and reports into the store.
+
+    PATHs are files, folders, zip archives or DICOMDIRs, mixed as you like. What cannot be read is recorded
+    with its reason and never stops the run; running the same command again goes on where it stopped.
+    """
+    request = _request(paths, options)
+    with shell.opened() as store, shell.progress() as bar:
+        report = store.ingest(request, bar)
+    shell.answer(asdict(report), lambda: _text(report))
+
+
+def _request(paths: tuple[Path, ...], options: dict[str, Any]) -> IngestRequest:
+    from embedstore.engine.requests import EncoderChoice, IngestRequest
+
+    text = options["text_encoder"]
+    return IngestRequest(
+        paths=paths,
+        encoder=_encoder(options),
+        text_encoder=EncoderChoice(name=text, threads=options["threads"]) if text else None,
+        reports=options["reports"],
+        metadata=options["metadata"],
+        mapping=options["mapping"],
+        site=options["site"],
+        unit=options["unit"],
+        workers=options["workers"],
+    )
+
+
+def _encoder(options: dict[str, Any]) -> EncoderChoice | None:
+    from embedstore.engine.requests import EncoderChoice
+
+    if options["encoder"]:
+        return EncoderChoice(
+            name=options["encoder"],
+            weights=options["weights"],
+            profile=options["profile"],
+            threads=options["threads"],
+        )
+    if options["weights"] or options["profile"] != "default":
+        raise click.UsageError("--weights and --profile belong to an encoder; name it with --encoder")
+    return EncoderChoice(threads=options["threads"]) if options["threads"] else None
+
+
+def _text(report: IngestReport) -> Iterator[Renderable]:
+    from embedstore.cli.output import count
+
+    rate = f", {report.images_per_s:.1f} images/s" if report.images else ""
+    yield (
+        f"{report.seen} seen: {report.added} added ({count(report.images, 'image')}, "
+        f"{count(report.reports, 'report')}), {report.skipped} skipped, {report.failed} failed{rate}"
+    )
+    if report.known:
+        yield f"{report.known} of the skipped were in the store already"
+    if report.unmatched_rows:
+        yield f"{count(report.unmatched_rows, 'CSV row')} joined no image"
+    if report.conflicts:
+        between = count(report.conflicts, "conflict")
+        yield f"{between} between sources: 'embedstore status --conflicts' lists them"
+    yield from _reasons("Skipped", (skip.reason for skip in report.skips))
+    yield from _reasons("Failed", (failure.reason for failure in report.failures))
+    if report.failures:
+        yield "'embedstore status --failures' names each file."
+
+
+def _reasons(title: str, reasons: Iterable[str]) -> Iterator[Renderable]:
+    from embedstore.cli.output import table
+
+    counted = Counter(reasons).most_common()
+    if not counted:
+        return
+    yield table((title.lower(), "reason"), [(n, reason) for reason, n in counted[:_SHOWN]], widest="reason")
+    if len(counted) > _SHOWN:
+        yield f"and {sum(n for _, n in counted[_SHOWN:])} more for {len(counted) - _SHOWN} other reasons"

@@ -1,0 +1,157 @@
+"""`embedstore search`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from embedstore.cli.shell import Shell, encoder_option, store_options, where_option
+
+if TYPE_CHECKING:
+    from embedstore.cli.output import Renderable
+    from embedstore.contracts.query import Answer, Hit, Item
+
+
+@click.command()
+@click.option("--image", metavar="FILE", help="An image file (it need not be in the store).")
+@click.option("--text", metavar="TEXT", help="Words, such as 'right pleural effusion'.")
+@click.option("--like", metavar="ID", type=int, help="An item of the store, by its id.")
+@click.option(
+    "--in",
+    "within",
+    type=click.Choice(["images", "reports"]),
+    default="images",
+    show_default=True,
+    help="What is looked for.",
+)
+@encoder_option("Which of the store's encoders answers.")
+@click.option(
+    "-k", metavar="N", type=click.IntRange(1), default=10, show_default=True, help="Number of hits."
+)
+@where_option("Only items that match, such as \"modality = 'CR' and age >= 60\".")
+@click.option(
+    "--per",
+    type=click.Choice(["image", "study", "patient"]),
+    default="image",
+    show_default=True,
+    help="At most one hit for each of these.",
+)
+@click.option("--exclude-patient", metavar="ID", help="Leave this patient out.")
+@click.option("--index", default="faiss", show_default=True, metavar="NAME", help="Index: exact or faiss.")
+@click.option("--bridge", metavar="NAME", help="Bridge for text against images; the newest by default.")
+@click.option("--html", type=click.Path(path_type=Path), metavar="OUT", help="Write a contact sheet as well.")
+@store_options
+@click.pass_obj
+def search(shell: Shell, /, html: Path | None, **options: Any) -> None:
+    """Find similar cases by image, by text, or by an item already in the store.
+
+    Scores are larger for better hits. With --where, k hits come back whenever k items match.
+    """
+    asked = [name for name in ("image", "text", "like") if options[name] is not None]
+    if len(asked) != 1:
+        raise click.UsageError("give exactly one of --image FILE, --text TEXT and --like ID")
+    from embedstore.contracts.query import Query
+
+    query = Query(**options)
+    with shell.opened() as store:
+        answer = store.search(query)
+        if html is not None:
+            _write_sheet(html, store, answer)
+    document = answer_json(answer)
+    if html is not None:
+        document["html"] = str(html)
+    shell.answer(document, lambda: _text(answer, html))
+
+
+def answer_json(answer: Answer) -> dict[str, Any]:
+    """The search document of the command line."""
+    query = answer.query
+    return {
+        "space": answer.space,
+        "encoder": answer.encoder,
+        "k": query.k,
+        "filter": query.where,
+        "in": query.within,
+        "per": query.per,
+        "exact": answer.exact,
+        "matched": answer.matched,
+        "bridge": answer.bridge,
+        "hits": [{"rank": hit.rank, "score": hit.score, **item_json(hit.item)} for hit in answer.hits],
+    }
+
+
+def item_json(item: Item) -> dict[str, Any]:
+    """An item with its documented columns beside its identity; what is not known is null."""
+    columns = dict(item.columns)
+    return {
+        "id": item.id,
+        "kind": item.kind,
+        "path": item.path,
+        "paths": list(item.paths),
+        "part": item.part,
+        "sha256": item.sha256,
+        "reader": item.reader,
+        "frame": columns.pop("frame", None),
+        "patient": item.patient,
+        "patient_known": item.patient_known,
+        "study": columns.get("study_uid"),
+        "modality": columns.pop("modality", None),
+        **columns,
+        "report": item.report,
+        "extra": dict(item.extra),
+    }
+
+
+def bridge_sentence(bridge: Mapping[str, Any]) -> str:
+    """Which bridge answered and how good it is on patients it was not learned from."""
+    from embedstore.cli.bridge import quality_words
+
+    return (
+        f"Text and images are joined by the learned bridge '{bridge['name']}' ({bridge['kind']}): "
+        f"{quality_words(bridge.get('quality') or bridge)}"
+    )
+
+
+def _write_sheet(path: Path, store: Any, answer: Answer) -> None:
+    from embedstore.pages.contact_sheet import contact_sheet
+
+    path.write_text(contact_sheet(answer, store.thumbnail), encoding="utf-8")
+
+
+def _text(answer: Answer, html: Path | None) -> Iterator[Renderable]:
+    from embedstore.cli.output import count, table
+
+    kind = "exact" if answer.exact else "approximate, best candidates re-ranked exactly"
+    matched = count(answer.matched, answer.query.within.removesuffix("s"))
+    yield f"{count(len(answer.hits), 'hit')} among {matched} to choose from, by {answer.encoder} ({kind})"
+    if answer.bridge is not None:
+        yield bridge_sentence(answer.bridge)
+    reports = answer.query.within == "reports"
+    yield table(
+        ("rank", "score", "id", "patient", "modality", "label", "report" if reports else "path"),
+        [_row(hit, reports) for hit in answer.hits],
+        widest="report" if reports else "path",
+    )
+    if html is not None:
+        yield f"Contact sheet: {html}"
+
+
+def _row(hit: Hit, reports: bool) -> tuple[Any, ...]:
+    item = hit.item
+    last = item.report if reports else item.path + _part(item)
+    return (
+        hit.rank,
+        hit.score,
+        item.id,
+        item.patient if item.patient_known else "unknown",
+        item.columns.get("modality"),
+        item.columns.get("label"),
+        last,
+    )
+
+
+def _part(item: Item) -> str:
+    return "" if item.part in ("", "image") else f" {item.part}"

@@ -1,0 +1,98 @@
+"""`embedstore zeroshot`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from embedstore.cli.shell import Shell, encoder_option, input_file, store_options, where_option
+
+if TYPE_CHECKING:
+    from embedstore.cli.output import Renderable
+    from embedstore.engine.requests import ZeroShotResult, ZeroShotRow
+
+_SHOWN = 20
+
+
+@click.command()
+@click.option(
+    "--classes", required=True, type=input_file(), metavar="YAML", help="Classes and their prompts."
+)
+@where_option("Which images are scored.")
+@click.option(
+    "--truth",
+    metavar="COLUMN",
+    help="Column of the true class; for findings each has its own, attr.NAME of the finding by default.",
+)
+@click.option(
+    "--calibrate-where",
+    metavar="EXPR",
+    help="Images with a truth to calibrate on; their patients are not scored.",
+)
+@click.option(
+    "--threshold", type=float, metavar="T", help="No label below this probability (score, if uncalibrated)."
+)
+@click.option("--save", is_flag=True, help="Write the labels as votes.")
+@encoder_option("Whose image space; the store's own by default.")
+@click.option("--bridge", metavar="NAME", help="Bridge between text and images; the newest by default.")
+@click.option(
+    "--exclude-anchors",
+    is_flag=True,
+    help="Leave out the patients the bridge was learned from instead of refusing.",
+)
+@store_options
+@click.pass_obj
+def zeroshot(shell: Shell, /, classes: Path, **options: Any) -> None:
+    """Label images by prompts, without training.
+
+    Scores rank the images. Probabilities, and labels by them, need labelled examples: --calibrate-where.
+    """
+    from embedstore.engine.requests import ZeroShotRequest
+
+    with shell.opened() as store:
+        result = store.zeroshot(ZeroShotRequest(classes=classes, **options))
+    shell.answer(asdict(result), lambda: _text(result))
+
+
+def _text(result: ZeroShotResult) -> Iterator[Renderable]:
+    from embedstore.cli.output import table
+    from embedstore.cli.search import bridge_sentence
+
+    labelled = sum(row.label is not None for row in result.rows)
+    yield f"{len(result.rows)} images scored for {', '.join(result.classes)}; {labelled} labelled."
+    if not result.calibrated:
+        yield "Uncalibrated: the scores are for ranking only, they are not probabilities (--calibrate-where)."
+    if result.bridge is not None:
+        yield bridge_sentence(result.bridge)
+    yield table(
+        ("id", "path", *result.classes, "label"),
+        [_row(row, result) for row in result.rows[:_SHOWN]],
+        widest="path",
+    )
+    if len(result.rows) > _SHOWN:
+        yield f"and {len(result.rows) - _SHOWN} more; --json prints all of them"
+    if result.metrics:
+        yield metrics_table(result.metrics)
+    if result.saved_votes:
+        yield f"{result.saved_votes} votes saved."
+
+
+def _row(row: ZeroShotRow, result: ZeroShotResult) -> tuple[Any, ...]:
+    values = row.probabilities if row.probabilities is not None else row.scores
+    numbers = (round(float(values[name]), 3) if name in values else None for name in result.classes)
+    return (row.id, row.path, *numbers, row.label or f"({row.reason})")
+
+
+def metrics_table(metrics: Mapping[str, Any]) -> Renderable:
+    """One row per class (or per metric), each number with its interval."""
+    from embedstore.cli.output import estimate, table
+
+    if not all(isinstance(one, Mapping) and "value" not in one for one in metrics.values()):
+        return table(("metric", "value [95 % interval]"), [(k, estimate(v)) for k, v in metrics.items()])
+    names = list(dict.fromkeys(name for one in metrics.values() for name in one))
+    rows = [(label, *(estimate(one.get(name)) for name in names)) for label, one in metrics.items()]
+    return table(("class", *names), rows)

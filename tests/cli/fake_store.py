@@ -1,0 +1,246 @@
+"""Answers that look like a real store's, with hostile text in them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from embedstore.contracts.query import Answer, Hit, Item, Query
+from embedstore.engine.requests import (
+    BridgeCard,
+    Finding,
+    HeadCard,
+    HeadReport,
+    IngestReport,
+    LabelSetCard,
+    Outcome,
+    Status,
+    VoterCard,
+    ZeroShotResult,
+    ZeroShotRow,
+)
+from embedstore.errors import NotFound
+
+HOSTILE = "\x1b[31mred\x07 [bold]not markup[/bold]\nsecond line"
+SPACE = "ab" * 32
+QUALITY = {
+    "r_at_10": 0.31,
+    "interval": (0.25, 0.37),
+    "chance": 0.02,
+    "shuffled_control": 0.021,
+    "n_pairs": 80,
+    "n_patients": 78,
+}
+BRIDGE = BridgeCard(
+    name="films",
+    kind="ridge",
+    image_space=SPACE,
+    text_space="cd" * 32,
+    anchors=320,
+    anchor_patients=300,
+    anchors_sha256="ef" * 32,
+    quality=QUALITY,
+    created="2024-05-31T12:00:00Z",
+)
+ITEM = Item(
+    id=7,
+    kind="image",
+    path="/data/" + "long folder/" * 8 + "film.dcm",
+    paths=("/data/film.dcm", "/copy/film.dcm"),
+    part="frame/3",
+    sha256="12" * 32,
+    reader="dicom",
+    patient=HOSTILE,
+    patient_known=True,
+    columns={"frame": 3, "modality": "CR", "study_uid": "1.2.3", "label": HOSTILE, "age": 61.0},
+    extra={"Ward": "A"},
+    report=HOSTILE,
+)
+VOTERS = LabelSetCard(
+    label_set="effusion",
+    classes=("absent", "present"),
+    items=100,
+    voters=(
+        VoterCard(voter="rules", version="1", voted=60, coverage=0.6, overlap=0.5, conflict=0.1),
+        VoterCard(voter="zero-shot", version="2", voted=90, coverage=0.9, overlap=0.5, conflict=0.1),
+    ),
+)
+HEAD = HeadCard(
+    name="effusion",
+    target="label",
+    classes=("absent", "present"),
+    space=SPACE,
+    encoder="starter",
+    data_sha256="34" * 32,
+    seed=0,
+    split={"rule": "patients", "train_patients": 80, "test_patients": 20},
+    fit={"c": 0.1},
+    created="2024-05-31T12:00:00Z",
+)
+
+
+class FakeStore:
+    asked: ClassVar[list[Any]] = []
+    raises: ClassVar[BaseException | None] = None
+    home: ClassVar[Path] = Path()
+    bridge: ClassVar[Any] = None
+    findings: ClassVar[tuple[Finding, ...]] = ()
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def reset(cls, home: Path) -> None:
+        cls.asked = []
+        cls.raises = None
+        cls.home = home
+        cls.bridge = None
+        cls.findings = ()
+
+    @classmethod
+    def create(cls, path: Path, db: str | None = None) -> Self:
+        cls.asked.append((path, db))
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        cls.asked.append(path)
+        if path.name == "absent":
+            raise NotFound(f"no store in '{path}'; create one with 'embedstore init'")
+        return cls(path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def _note(self, request: Any) -> None:
+        type(self).asked.append(request)
+        if self.raises is not None:
+            raise self.raises
+
+    def ingest(self, request: Any, progress: Any) -> IngestReport:
+        self._note(request)
+        progress("embedding", 1, None)
+        return IngestReport(
+            run=1,
+            seen=6,
+            added=3,
+            skipped=2,
+            failed=1,
+            known=1,
+            images=2,
+            reports=1,
+            conflicts=1,
+            unmatched_rows=4,
+            images_per_s=12.5,
+            skips=(Outcome(path="a.txt", reason="not an image (plain text)"),),
+            failures=(Outcome(path="b.dcm", reason=f"truncated {HOSTILE}"),),
+        )
+
+    def search(self, query: Query) -> Answer:
+        self._note(query)
+        hits = (Hit(rank=1, score=0.987654, item=ITEM),)
+        return Answer(
+            query=query, space=SPACE, encoder="starter", exact=True, matched=9, hits=hits, bridge=self.bridge
+        )
+
+    def thumbnail(self, item_id: int, size: int = 160) -> bytes | None:
+        return None
+
+    def fit_bridge(self, request: Any) -> BridgeCard:
+        self._note(request)
+        return BRIDGE
+
+    def bridges(self) -> tuple[BridgeCard, ...]:
+        return (BRIDGE,)
+
+    def zeroshot(self, request: Any) -> ZeroShotResult:
+        self._note(request)
+        row = ZeroShotRow(
+            id=7,
+            path=ITEM.path,
+            patient="p",
+            scores={"effusion": 0.2},
+            probabilities=None,
+            label=None,
+            reason="uncalibrated",
+        )
+        return ZeroShotResult(
+            classes=("effusion",), calibrated=False, space=SPACE, bridge=self.bridge, rows=(row,), metrics={}
+        )
+
+    def run_votes(self, request: Any, progress: Any) -> LabelSetCard:
+        self._note(request)
+        return VOTERS
+
+    def label_report(self, label_set: str, truth: str | None = None) -> LabelSetCard:
+        self._note((label_set, truth))
+        return VOTERS
+
+    def fit_label_model(self, label_set: str) -> LabelSetCard:
+        self._note(label_set)
+        return VOTERS
+
+    def export_labels(self, label_set: str, out: Path) -> int:
+        self._note((label_set, out))
+        return 12
+
+    def fit_head(self, request: Any) -> HeadCard:
+        self._note(request)
+        return HEAD
+
+    def evaluate_head(self, name: str, where: str | None = None) -> HeadReport:
+        self._note((name, where))
+        return HeadReport(
+            head=name,
+            classes=HEAD.classes,
+            counts={"images": 40, "patients": 20, "positives": 11},
+            metrics={"auroc": {"value": 0.91, "low": 0.85, "high": 0.96}, "brier": {"value": float("nan")}},
+            reliability=({"low": 0.0, "high": 0.5, "n": 20, "mean": 0.2, "observed": 0.25},),
+            shuffled={"auroc": {"value": 0.5, "low": 0.4, "high": 0.6}},
+            split=HEAD.split,
+            notes=("few positives",),
+        )
+
+    def apply_head(self, name: str, where: str | None = None) -> int:
+        self._note((name, where))
+        return 40
+
+    def heads(self) -> tuple[HeadCard, ...]:
+        return (HEAD,)
+
+    def status(self) -> Status:
+        return Status(
+            path=str(self.path),
+            schema="0001",
+            images=2,
+            reports=1,
+            patients=2,
+            unknown_patients=1,
+            sources=4,
+            failures=1,
+            skips=1,
+            conflicts=1,
+            votes=0,
+            bridges=("films",),
+            heads=(),
+            spaces=({"space": SPACE, "encoder": "starter", "kind": "image", "dim": 1280, "vectors": 2},),
+            bytes_on_disk=123_456,
+        )
+
+    def failures(self) -> tuple[Outcome, ...]:
+        return (Outcome(path="b.dcm", reason=f"truncated {HOSTILE}"),)
+
+    def skips(self) -> tuple[Outcome, ...]:
+        return (Outcome(path="a.txt", reason="not an image (plain text)", part="x"),)
+
+    def conflicts(self) -> tuple[dict[str, Any], ...]:
+        return ({"item": 7, "field": "label", "kept": "2", "other": HOSTILE},)
+
+    def verify(self) -> tuple[Finding, ...]:
+        return self.findings
+
+    def reindex(self) -> tuple[dict[str, Any], ...]:
+        return ({"space": SPACE[:12], "index": "faiss", "vectors": 2},)
