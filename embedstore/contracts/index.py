@@ -31,12 +31,15 @@ class IndexTraits:
     """exact: answers are those of a full scan. threadsafe: `search` may run in several threads at once.
 
     oversample: candidates worth fetching for each row wanted, when they are re-ranked on stored vectors
-    afterwards; 1 for an index whose own scores are those of a full scan.
+    afterwards; 1 for an index whose own scores are those of a full scan. Scores of an index that is not exact
+    may be estimates, and it may answer fewer than k rows. outgrown: the index was shaped for far fewer
+    vectors than it holds now; it still answers, but a rebuild from the log would make it faster.
     """
 
     exact: bool
     threadsafe: bool = True
     oversample: int = 1
+    outgrown: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -103,6 +103,8 @@ def _best_vectors(
 ) -> tuple[Best, bool]:
     metric, dim = index.spec.metric, index.spec.dim
     wide = query_rows(query, metric)[0]
+    if allow is not None and len(allow) == len(index) and np.array_equal(allow, index.ids()):
+        allow = None
     n_allowed = len(index) if allow is None else len(allow)
     todo = plan(len(index), n_allowed, dim, k, index.traits)
     while todo.way == "index" and n_allowed:
