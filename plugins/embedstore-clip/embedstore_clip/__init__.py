@@ -1,1 +1,9 @@
-"""Encoder plugin."""
+"""CLIP-like dual encoders for embedstore: any open_clip model, and transformers' CLIP and SigLIP folders."""
+
+from embedstore_clip.open_clip_factory import OpenClipFactory
+from embedstore_clip.transformers_factory import TransformersFactory
+
+open_clip_factory = OpenClipFactory()
+transformers_factory = TransformersFactory()
+
+__all__ = ["OpenClipFactory", "TransformersFactory", "open_clip_factory", "transformers_factory"]

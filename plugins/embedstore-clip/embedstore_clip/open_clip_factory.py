@@ -1,0 +1,102 @@
+"""`open-clip:MODEL/PRETRAINED`, `open-clip:hf-hub:ORG/REPO` and `open-clip:FOLDER`: any open_clip model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from embedstore.contracts.encoder import EncoderSpec, LoadRequest, WeightsReport
+from embedstore.errors import Refused, UsageError, WeightsMissing
+from embedstore.fingerprint import digest, file_sha256
+from embedstore_clip import open_clip_catalog as catalog
+from embedstore_clip.dual import DualEncoder, bind_dual, image_tower, text_tower
+from embedstore_clip.recipes import from_open_clip
+from embedstore_clip.transformers_factory import PRECISIONS
+
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt")
+
+
+class OpenClipFactory:
+    """Entry point `open-clip`."""
+
+    def spec(self, name: str, profile: str = "default") -> EncoderSpec:
+        """The template, with recipe and dimension where the name settles them.
+
+        Raises UsageError for another profile, or a model or pretrained tag open_clip does not know.
+        """
+        if profile != "default":
+            raise UsageError(
+                f"encoder '{name}' has no profile '{profile}'; it has 'default', the model's own"
+            )
+        named = catalog.parse(name)
+        try:
+            known = catalog.settings(named)
+        except UsageError:  # the tag decides the preprocessing and was not given: nothing is known yet
+            known = catalog.Settings()
+        recipe = from_open_clip(known.preprocess) if known.model else None
+        text = known.model.get("text_cfg", {})
+        dim = known.model.get("embed_dim")
+        entry = catalog.tags(named.model).get(named.tag, {}) if named.tag else {}
+        source = named.repo or named.folder or entry.get("hf_hub") or entry.get("url")
+        return EncoderSpec(
+            name=name,
+            version="1",
+            towers=(
+                image_tower(dim, recipe),
+                text_tower(dim, text.get("context_length", 77) if known.model else None, _tokenizer(text)),
+            ),
+            licence="that of the chosen weights",
+            source=str(source or "open_clip_torch").rstrip("/"),
+            cite="Radford et al. 2021, arXiv:2103.00020; Cherti et al. 2022, arXiv:2212.07143",
+            shared_space=True,
+            notes="" if named.model or named.repo or named.folder else catalog.remedy(named),
+        )
+
+    def doctor(self, name: str, request: LoadRequest) -> WeightsReport:
+        """Look for the weights without loading them."""
+        self.spec(name, request.profile)
+        named = catalog.parse(name)
+        located, searched = catalog.find(named, request)
+        if located is None:
+            return WeightsReport(state="missing", remedy=catalog.remedy(named), searched=searched)
+        try:
+            from_open_clip(catalog.settings(named, located).preprocess)
+        except (Refused, UsageError) as error:
+            return WeightsReport(
+                state="unusable", path=str(located.file), remedy=str(error), searched=searched
+            )
+        return WeightsReport(state="present", path=str(located.file), searched=searched)
+
+    def load(self, name: str, request: LoadRequest) -> DualEncoder:
+        """Load and bind. Raises WeightsMissing, Refused, UsageError; never gives an untrained model."""
+        template = self.spec(name, request.profile)
+        if request.precision not in PRECISIONS:
+            raise UsageError(f"precision '{request.precision}' is not one of {', '.join(PRECISIONS)}")
+        named = catalog.parse(name)
+        located, _ = catalog.find(named, request)
+        if located is None:
+            raise WeightsMissing(f"no weights for '{name}' on this machine: {catalog.remedy(named)}")
+        known = catalog.settings(named, located)
+        from embedstore_clip.open_clip_network import OpenClipNetwork
+
+        network = OpenClipNetwork(named, located, known, request.device, request.precision)
+        recipe = from_open_clip(network.preprocess)
+        dim = network.texts(["a"]).shape[1]
+        text = text_tower(dim, network.context, _tokenizer(known.model.get("text_cfg", {})))
+        spec = bind_dual(
+            template, (image_tower(dim, recipe), text), _sha256(located, known), dim, request.precision
+        )
+        return DualEncoder(spec, network, recipe, dim, request.threads)
+
+
+def _tokenizer(text: Any) -> str:
+    return str(text.get("hf_tokenizer_name") or "open_clip's BPE") if text else "the model's own"
+
+
+def _sha256(located: catalog.Located, known: catalog.Settings) -> str:
+    """Checkpoint, architecture and the folder's tokenizer files: whatever decides a vector."""
+    files = {"checkpoint": file_sha256(located.file)}
+    if located.folder is not None:
+        for name in _TOKENIZER_FILES:
+            if (located.folder / name).is_file():
+                files[name] = file_sha256(located.folder / name)
+    return digest({"files": files, "model": known.model, "quick_gelu": known.quick_gelu})
