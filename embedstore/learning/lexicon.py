@@ -2,12 +2,14 @@
 
     name: chest
     ignored_sections: [indication, comparison]
+    read_sections: [findings, impression]
     cues:
       negation_before: [no, without]        # "no effusion": what follows, to the end of the sentence
       negation_after: [is absent]           # "effusion is absent": what precedes
       pseudo_negation: [no change]          # looks like a negation and is none
       uncertain_before: [possible]
       uncertain_after: [cannot be excluded]
+      uncertain_around: [versus]            # both
       historical: [history of]
       terminators: [but, there is]          # where the reach of a cue ends
     findings:
@@ -41,6 +43,7 @@ CUES = (
     "pseudo_negation",
     "uncertain_before",
     "uncertain_after",
+    "uncertain_around",
     "historical",
     "terminators",
 )
@@ -65,6 +68,7 @@ class Lexicon:
     name: str
     version: str
     ignored_sections: frozenset[str]
+    read_sections: frozenset[str]
     cues: PhraseTable = field(compare=False)
     entries: tuple[Finding, ...]
 
@@ -86,19 +90,23 @@ def chest_lexicon() -> Lexicon:
 
 def parse_lexicon(found: Mapping[str, Any], where: str) -> Lexicon:
     """A lexicon from a parsed file; `where` names it in errors. Raises BadInputFile."""
-    only_keys(found, ("name", "ignored_sections", "cues", "findings"), where)
+    only_keys(found, ("name", "ignored_sections", "read_sections", "cues", "findings"), where)
     cues = mapping_of(found.get("cues"), f"{where}: 'cues'")
     only_keys(cues, CUES, f"{where}: 'cues'")
     findings = mapping_of(found.get("findings"), f"{where}: 'findings'")
-    sections = found.get("ignored_sections")
-    ignored = phrases_of(sections, f"{where}: 'ignored_sections'") if sections else ()
     return Lexicon(
         name=str(found.get("name", Path(where).stem)),
         version=digest(dict(found))[:12],
-        ignored_sections=frozenset(section.lower() for section in ignored),
+        ignored_sections=_headings(found, "ignored_sections", where),
+        read_sections=_headings(found, "read_sections", where),
         cues=_table(cues, CUES, f"{where}: 'cues'"),
         entries=tuple(_finding(name, told, findings, where) for name, told in findings.items()),
     )
+
+
+def _headings(found: Mapping[str, Any], key: str, where: str) -> frozenset[str]:
+    listed = phrases_of(found[key], f"{where}: '{key}'") if found.get(key) else ()
+    return frozenset(heading.lower() for heading in listed)
 
 
 def _finding(name: str, told: Any, findings: Mapping[str, Any], where: str) -> Finding:

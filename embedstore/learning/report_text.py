@@ -6,7 +6,11 @@ import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-_HEADING = re.compile(r"(?:(?<=[.!?;:\s])|^)([A-Za-z][A-Za-z/&]*(?:[ ][A-Za-z/&]+){0,3})[ ]?:")
+# Words in capitals before a colon, anywhere; or up to four words before one where a sentence or line starts.
+_HEADING = re.compile(
+    r"(?<![A-Za-z])(?P<capitals>[A-Z][A-Z/&]+(?:[ ][A-Z/&]+){0,3})[ ]?:"
+    r"|(?:^|(?<=[.!?;]\s)|(?<=\n))[ \t]*(?P<mixed>[A-Za-z]+(?:[ ](?![A-Z]{3})[A-Za-z/&]+){0,3})[ ]?:"
+)
 _WORD = re.compile(r"\d+(?:\.\d+)+|[a-z0-9]+|[,:()/?]")
 # A sentence ends with . ! or ; before a space or the end, with a blank line, or where the next line starts
 # like a sentence or a list entry (reports are often wrapped, and as often a list without full stops).
@@ -22,13 +26,14 @@ class Sentence:
     ends: tuple[int, ...]
 
 
-def sentences(text: str, ignored_sections: Collection[str]) -> Iterator[Sentence]:
-    """The sentences of a report, without those of the ignored sections (lower-case headings).
+def sentences(text: str, ignored: Collection[str], read: Collection[str]) -> Iterator[Sentence]:
+    """The sentences of a report, without those of the ignored sections.
 
-    A heading is one to four words before a colon, at the start of a sentence. Only headings that are ignored
-    or in capitals open a section; in "Lungs: clear" the words before the colon are part of what is said.
+    ignored, read: headings in lower case. A heading in capitals opens a section whatever it says; another one
+    does so if it is listed, or ends an ignored section if it begins a line. Otherwise ("Lungs: clear") the
+    words before the colon are part of what is said.
     """
-    for start, end in _sections(text, ignored_sections):
+    for start, end in _sections(text, ignored, read):
         begin = start
         for stop in _END.finditer(text, start, end):
             yield from _sentence(text, begin, stop.start())
@@ -36,19 +41,26 @@ def sentences(text: str, ignored_sections: Collection[str]) -> Iterator[Sentence
         yield from _sentence(text, begin, end)
 
 
-def _sections(text: str, ignored: Collection[str]) -> Iterator[tuple[int, int]]:
-    """Ranges of the text between headings, leaving out ignored sections."""
+def _sections(text: str, ignored: Collection[str], read: Collection[str]) -> Iterator[tuple[int, int]]:
+    """Ranges of the text that are not in an ignored section."""
     begin, wanted = 0, True
     for heading in _HEADING.finditer(text):
-        name = heading.group(1)
-        plain = name.lower().strip()
-        if plain not in ignored and not name.isupper():
+        name = (heading["capitals"] or heading["mixed"]).lower().strip()
+        skip, opens = (_listed(name, one, bool(heading["capitals"])) for one in (ignored, read))
+        begins_line = text[: heading.start()].rstrip(" \t").endswith("\n")
+        if not (skip or heading["capitals"] or opens or (begins_line and not wanted)):
             continue
         if wanted and heading.start() > begin:
             yield begin, heading.start()
-        begin, wanted = heading.end(), plain not in ignored
+        # What an unlisted heading names may be the subject of its sentence: "Lungs: clear".
+        begin, wanted = (heading.end() if skip or opens else heading.start()), not skip
     if wanted and begin < len(text):
         yield begin, len(text)
+
+
+def _listed(name: str, headings: Collection[str], capitals: bool) -> bool:
+    # Capitals that end the sentence before may run into a heading: "... COPD FINDINGS:".
+    return name in headings or (capitals and any(name.endswith(f" {heading}") for heading in headings))
 
 
 def _sentence(text: str, start: int, end: int) -> Iterator[Sentence]:

@@ -28,9 +28,11 @@ _UNDER: Mapping[str, str] = {
     "negation_after": "absent",
     "uncertain_before": "uncertain",
     "uncertain_after": "uncertain",
+    "uncertain_around": "uncertain",
     "historical": "historical",
 }
-_FORWARD = frozenset({"negation_before", "uncertain_before", "historical"})
+_FORWARD = frozenset({"negation_before", "uncertain_before", "uncertain_around", "historical"})
+_BACKWARD = frozenset({"negation_after", "uncertain_after", "uncertain_around"})
 _STRENGTH = ("exclude", "uncertain", "absent", "phrases")
 
 
@@ -56,7 +58,7 @@ class Reading:
 def read_report(lexicon: Lexicon, text: str) -> Reading:
     """Read one report. A finding stated anywhere is present; else doubted anywhere, uncertain."""
     mentions: list[Mention] = []
-    for sentence in sentences(text, lexicon.ignored_sections):
+    for sentence in sentences(text, lexicon.ignored_sections, lexicon.read_sections):
         mentions.extend(_read_sentence(lexicon, sentence))
     own: dict[str, Outcome] = {}
     for entry in lexicon.entries:
@@ -144,7 +146,7 @@ def _nearest(found: Found, cues: list[Found]) -> Found | None:
             distance = 0  # "heart is not enlarged": the cue stands within the phrase's gap
         elif cue.tag in _FORWARD and cue.end <= found.start and not _stopped(cue.end, found.start, cues):
             distance = found.start - cue.end
-        elif cue.tag not in _FORWARD and cue.start >= found.end and not _stopped(found.end, cue.start, cues):
+        elif cue.tag in _BACKWARD and cue.start >= found.end and not _stopped(found.end, cue.start, cues):
             distance = cue.start - found.end
         else:
             continue
