@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import importlib.util
 import json
 import sys
@@ -9,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -28,6 +28,7 @@ _USUAL = (
     "model.safetensors",
 )
 _PREPROCESS = ("mean", "std", "interpolation", "resize_mode", "fill_color", "size")
+_SHOWN = 8
 _ALIAS = "_embedstore_clip_tables"
 
 
@@ -90,9 +91,7 @@ def parse(name: str) -> Named:
             "a repository is open-clip:hf-hub:ORG/REPO"
         )
     if tag and tag not in tags(model):
-        raise UsageError(
-            f"{model} has no pretrained weights '{tag}'; it has {', '.join(tags(model)) or 'none'}"
-        )
+        raise UsageError(f"{model} has no pretrained weights '{tag}'; it has {_listed(tags(model))}")
     return Named(name, model=model, tag=tag)
 
 
@@ -123,7 +122,7 @@ def settings(named: Named, located: Located | None = None) -> Settings:
     if len(known) > 0 and any(one != distinct[0] for one in distinct):
         raise UsageError(
             f"the pretrained weights of {named.model} differ in their preprocessing; say which yours are: "
-            f"open-clip:{named.model}/PRETRAINED with one of {', '.join(known)}"
+            f"open-clip:{named.model}/PRETRAINED with one of {_listed(known)}"
         )
     return Settings(model, (distinct[0] if distinct else {}) | size)
 
@@ -138,10 +137,18 @@ def tags(model: str) -> Mapping[str, Mapping[str, Any]]:
     return found
 
 
+def _listed(known: Mapping[str, Any]) -> str:
+    names = list(known)
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "") or "none published"
+
+
 def find(named: Named, request: LoadRequest) -> tuple[Located | None, tuple[str, ...]]:
-    """The first weights found, and the places searched: `request.weights`, then the weights folder
-    (MODEL/PRETRAINED, MODEL, ORG--REPO, REPO, or the published file name), then the caches of Hugging Face and
-    open_clip. Raises UsageError when `request.weights` does not exist."""
+    """The first weights found, and the places searched.
+
+    `request.weights` alone when given; else the weights folder (MODEL/PRETRAINED, MODEL, ORG--REPO, REPO, or
+    the published file name), then the caches of Hugging Face and open_clip.
+    Raises UsageError when `request.weights` does not exist.
+    """
     searched: list[str] = []
     for place in _places(named, request):
         searched.append(str(place))
@@ -214,7 +221,7 @@ def remedy(named: Named) -> str:
     if not named.model:
         return "say which model: open-clip:MODEL/PRETRAINED, open-clip:hf-hub:ORG/REPO or open-clip:FOLDER"
     if not named.tag:
-        known = ", ".join(tags(named.model)) or "none published"
+        known = _listed(tags(named.model))
         return (
             f"{named.model} alone names no weights; say open-clip:{named.model}/PRETRAINED ({known}), "
             "or give your own checkpoint with --weights FILE"
@@ -249,15 +256,27 @@ def _models() -> tuple[str, ...]:
 
 @cache
 def _tables() -> ModuleType:
-    """open_clip's table of pretrained weights.
+    """open_clip's table of pretrained weights, without the torch that `import open_clip` brings.
 
-    `import open_clip` would import torch, so its module `pretrained` is imported under another parent.
+    The module is run under another parent for its relative imports, and with an `import` that finds neither
+    safetensors (whose torch part imports torch) nor huggingface_hub: it copes, and only loses downloading.
     """
-    if _ALIAS not in sys.modules:
-        parent = ModuleType(_ALIAS)
-        parent.__path__ = [str(_package())]
-        sys.modules[_ALIAS] = parent
-    return import_module(f"{_ALIAS}.pretrained")
+    parent = ModuleType(_ALIAS)
+    parent.__path__ = [str(_package())]
+    sys.modules.setdefault(_ALIAS, parent)
+    spec = importlib.util.find_spec(f"{_ALIAS}.pretrained")
+    if spec is None or spec.loader is None:
+        raise UsageError("this version of open_clip has no table of pretrained weights; install 2.32 to 3.x")
+    module = importlib.util.module_from_spec(spec)
+    vars(module)["__builtins__"] = {**vars(builtins), "__import__": _light_import}
+    spec.loader.exec_module(module)
+    return module
+
+
+def _light_import(name: str, *rest: Any) -> Any:
+    if name.partition(".")[0] in ("safetensors", "huggingface_hub"):
+        raise ImportError(name)
+    return __import__(name, *rest)
 
 
 def _read(path: Path) -> dict[str, Any]:
