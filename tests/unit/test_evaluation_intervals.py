@@ -1,0 +1,117 @@
+"""Intervals: coverage on simulated cohorts, clustering, and what they say about themselves."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from embedstore.errors import UsageError
+from embedstore.evaluation import metrics
+from embedstore.evaluation.intervals import bootstrap, bootstrap_mean
+from embedstore.evaluation.report import evaluate
+
+
+def test_the_bootstrap_draws_patients_and_equals_a_plain_loop():
+    rng = np.random.default_rng(0)
+    patients = rng.integers(12, size=60)
+    y, score = rng.integers(2, size=60), rng.random(60)
+    found = bootstrap("auroc", metrics.auroc, y, score, patients, resamples=50, seed=3)
+    picks = np.random.default_rng(3).integers(12, size=(50, 12))
+    values = []
+    for pick in picks:
+        rows = np.concatenate([np.flatnonzero(patients == p) for p in pick])
+        values.append(float(metrics.auroc(y[rows], score[rows])))
+    low, high = np.quantile(values, [0.025, 0.975])
+    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+    assert (found.n_images, found.n_patients, found.n_positives) == (60, 12, int(y.sum()))
+
+
+def test_the_interval_covers_the_true_mean_about_as_often_as_it_says():
+    covered = 0
+    for trial in range(200):
+        rng = np.random.default_rng(trial)
+        effect = rng.normal(size=40)
+        patients = np.repeat(np.arange(40), 5)
+        values = effect[patients] + 0.3 * rng.normal(size=200)
+        found = bootstrap_mean("mean", values, patients, resamples=400, seed=trial)
+        covered += found.low <= 0 <= found.high
+    assert 0.90 <= covered / 200 <= 0.98
+
+
+def test_images_of_one_patient_do_not_narrow_the_interval():
+    rng = np.random.default_rng(5)
+    effect = rng.normal(size=30)
+    once = bootstrap_mean("m", effect, np.arange(30), seed=1)
+    tenfold = bootstrap_mean("m", np.repeat(effect, 10), np.repeat(np.arange(30), 10), seed=1)
+    naive = bootstrap_mean("m", np.repeat(effect, 10), np.arange(300), seed=1)
+    assert tenfold.high - tenfold.low == pytest.approx(once.high - once.low)
+    assert naive.high - naive.low < 0.5 * (once.high - once.low)
+
+
+def test_resamples_without_both_classes_are_counted_and_mentioned():
+    y, score = np.array([1, 0, 0, 0]), np.array([0.9, 0.1, 0.2, 0.3])
+    found = bootstrap("auroc", metrics.auroc, y, score, np.arange(4), resamples=400)
+    assert found.skipped > 50
+    assert f"{found.skipped} of 400 resamples lacked a class" in found.note
+    assert "only 4 patients" in found.note
+
+
+def test_a_single_patient_gets_a_value_and_no_interval():
+    found = bootstrap("auroc", metrics.auroc, [0, 1], [0.2, 0.8], ["p", "p"])
+    assert found.value == 1.0
+    assert np.isnan(found.low)
+    assert "fewer than 2 patients" in found.note
+    assert json.loads(json.dumps(found.to_json()))["low"] is None
+    assert "no interval" in str(found)
+
+
+def test_the_same_seed_gives_the_same_interval_and_another_does_not():
+    rng = np.random.default_rng(2)
+    y, score, patients = rng.integers(2, size=90), rng.random(90), rng.integers(30, size=90)
+    runs = [bootstrap("auroc", metrics.auroc, y, score, patients, seed=s) for s in (1, 1, 2)]
+    assert runs[0] == runs[1]
+    assert runs[0] != runs[2]
+
+
+def test_evaluate_reports_every_metric_with_interval_and_drops_unlabelled_rows():
+    rng = np.random.default_rng(0)
+    y = np.r_[rng.integers(2, size=120), [-1, -1]]
+    p = np.clip(0.5 + 0.3 * (y - 0.5) + 0.2 * rng.normal(size=122), 0.01, 0.99)
+    report = evaluate(y, np.c_[1 - p, p], np.arange(122) // 2, ("absent", "present"), resamples=200)
+    names = [estimate.metric for estimate in report.estimates]
+    assert names == [
+        "auroc",
+        "balanced_accuracy",
+        "average_precision",
+        "brier",
+        "log_loss",
+        "ece",
+        "calibration_slope",
+        "calibration_intercept",
+    ]
+    assert all(e.low <= e.value <= e.high or e.metric == "ece" for e in report.estimates)
+    assert report.dropped == 2
+    assert "2 rows without a label were dropped" in report.notes
+    assert report.get("auroc").n_images == 120
+    assert sum(row.n for row in report.reliability) == 120
+    json.dumps(report.to_json(), allow_nan=False)
+    with pytest.raises(UsageError, match="there are: auroc"):
+        report.get("f1")
+
+
+def test_evaluate_of_three_classes():
+    rng = np.random.default_rng(0)
+    y = rng.integers(3, size=90)
+    p = rng.dirichlet(np.ones(3), size=90) + np.eye(3)[y]
+    report = evaluate(y, p / p.sum(1, keepdims=True), np.arange(90), ("a", "b", "c"), resamples=100)
+    assert report.get("macro_auroc").low > 0.8
+    assert report.get("accuracy").n_positives is None
+
+
+def test_shapes_that_do_not_fit_are_refused():
+    with pytest.raises(UsageError, match="different lengths"):
+        bootstrap("auroc", metrics.auroc, [0, 1], [0.5], [1, 2])
+    with pytest.raises(UsageError, match="2 classes need probabilities"):
+        evaluate([0, 1], np.ones((2, 3)), [1, 2], ("a", "b"))
