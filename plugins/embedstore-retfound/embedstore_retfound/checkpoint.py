@@ -21,6 +21,8 @@ HEAD_WIDTH = 64
 _BLOCK = re.compile(r"blocks\.(\d+)\.")
 _CHUNKED = re.compile(r"blocks\.\d+\.\d+\.")
 
+_BROKEN = "it is truncated, or no PyTorch checkpoint"
+
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
@@ -73,17 +75,24 @@ def read(path: Path, family: Family) -> Checkpoint:
 
 def _load(path: Path, family: Family) -> Any:
     try:
-        # The training arguments are in the file as an argparse.Namespace, which is a plain record.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
-        raise _refused(
-            path, family, "it holds Python objects besides tensors, which could run code"
-        ) from error
+        with path.open("rb") as stream:
+            old_pickle = stream.read(1) == b"\x80"
+            archive = zipfile.is_zipfile(stream)
     except OSError as error:
         raise WeightsMissing(f"{path} cannot be read ({error.strerror})") from error
-    except (RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _refused(path, family, "it is truncated, or no PyTorch checkpoint") from error
+    try:
+        # The training arguments are in the file as an argparse.Namespace, which is a plain record.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
+    except pickle.UnpicklingError as error:
+        why = (
+            "it holds Python objects besides tensors, which could run code"
+            if archive or old_pickle
+            else _BROKEN
+        )
+        raise _refused(path, family, why) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _refused(path, family, _BROKEN) from error
 
 
 def _geometry(path: Path, family: Family, tensors: Mapping[str, Tensor]) -> Geometry:

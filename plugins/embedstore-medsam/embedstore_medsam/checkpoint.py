@@ -1,0 +1,122 @@
+"""Reads official checkpoints strictly: every tensor is used, or known to be of no use for a vector."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from embedstore.errors import Refused, WeightsMissing
+from embedstore_medsam.model import Model
+
+_BROKEN = "it is truncated, or no PyTorch checkpoint"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checkpoint:
+    """The tensors of a file by their official names."""
+
+    path: Path
+    model: Model
+    tensors: Mapping[str, Tensor]
+
+    def take(self, key: str) -> Tensor:
+        """One tensor in float32. Raises Refused."""
+        if key not in self.tensors:
+            raise self.refused(f"expected {key}, found {some(self.tensors)}")
+        return self.tensors[key].float()
+
+    def refused(self, why: str) -> Refused:
+        """The error that says why this is not the model's checkpoint."""
+        return _refused(self.path, self.model, why)
+
+    def check_names(self, needed: Iterable[str], prefixes: tuple[str, ...]) -> None:
+        """Every name begins with one of `prefixes`, and each of `needed` begins some name. Raises Refused."""
+        strange = [key for key in self.tensors if not key.startswith(prefixes)]
+        if strange:
+            raise self.refused(f"it has tensors that no {self.model.title} file has: {some(strange)}")
+        missing = [start for start in needed if not any(key.startswith(start) for key in self.tensors)]
+        if missing:
+            raise self.refused(f"expected {some(missing)}, found {some(self.tensors)}")
+
+    def fill(self, network: nn.Module, prefix: str, names: tuple[tuple[str, str], ...]) -> None:
+        """Put the tensors under `prefix` into a network built on the meta device.
+
+        names: see `official_name`. Raises Refused when a tensor is missing, left over or of another shape.
+        """
+        own_tensors = network.state_dict()
+        expected = {official_name(key, names): key for key in own_tensors}
+        given = {key.removeprefix(prefix): key for key in self.tensors if key.startswith(prefix)}
+        missing = [prefix + key for key in expected if key not in given]
+        strange = [prefix + key for key in given if key not in expected]
+        if missing or strange:
+            parts = [f"lacks {some(missing)}" if missing else "", f"has {some(strange)}" if strange else ""]
+            raise self.refused("it " + " and ".join(part for part in parts if part))
+        for key, own in expected.items():
+            want, found = tuple(own_tensors[own].shape), tuple(self.tensors[given[key]].shape)
+            if want != found:
+                raise self.refused(f"expected {given[key]} of {want}, found {found}")
+        # Cloned, so that nothing depends on the memory-mapped file any more.
+        state = {own: self.tensors[given[key]].float().clone() for key, own in expected.items()}
+        network.load_state_dict(state, strict=True, assign=True)
+
+
+def read(path: Path, model: Model) -> Checkpoint:
+    """Read the tensors of a file; no code in it is run. Raises Refused, WeightsMissing."""
+    content = _load(path, model)
+    state = content
+    if model.weights_under and isinstance(content, Mapping):
+        state = content.get(model.weights_under)
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        where = f"tensors under '{model.weights_under}'" if model.weights_under else "tensors by name"
+        found = some(content) if isinstance(content, Mapping) else type(content).__name__
+        raise _refused(path, model, f"expected {where}, found {found}")
+    return Checkpoint(path, model, state)
+
+
+def _load(path: Path, model: Model) -> Any:
+    try:
+        with path.open("rb") as stream:
+            old_pickle = stream.read(1) == b"\x80"
+            archive = zipfile.is_zipfile(stream)
+    except OSError as error:
+        raise WeightsMissing(f"{path} cannot be read ({error.strerror})") from error
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
+    except pickle.UnpicklingError as error:
+        why = (
+            "it holds Python objects besides tensors, which could run code"
+            if archive or old_pickle
+            else _BROKEN
+        )
+        raise _refused(path, model, why) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _refused(path, model, _BROKEN) from error
+
+
+def official_name(key: str, names: tuple[tuple[str, str], ...]) -> str:
+    """A network's own name of a tensor to the official one.
+
+    names: pairs of parts of names, official and own, replaced one after the other.
+    """
+    for official, own in names:
+        key = key.replace(own, official)
+    return key
+
+
+def some(keys: Iterable[object]) -> str:
+    """The first few of many names."""
+    names = [str(key) for key in keys]
+    shown = ", ".join(names[:4]) or "nothing"
+    return f"{shown} and {len(names) - 4} more" if len(names) > 4 else shown
+
+
+def _refused(path: Path, model: Model, why: str) -> Refused:
+    official = next(iter(model.variants.values()))
+    return Refused(f"{path} is not a {model.title} checkpoint such as {official}: {why}")

@@ -1,0 +1,64 @@
+"""What embedstore sees of MedSAM and MedSAM2 before anything heavy is imported."""
+
+from __future__ import annotations
+
+from embedstore.contracts.encoder import Encoder, EncoderSpec, LoadRequest, TowerSpec, WeightsReport
+from embedstore.errors import UsageError
+from embedstore_medsam import weights
+from embedstore_medsam.model import CHANNELS, Model
+
+
+class MedsamFactory:
+    """Entry points `medsam` and `medsam2`, each also with `:VARIANT`."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    def spec(self, name: str, profile: str = "default") -> EncoderSpec:
+        """The template.
+
+        The variant is no part of the name: which file was loaded is told by its sha256. Raises UsageError
+        for a variant or profile that does not exist.
+        """
+        model = self._model
+        model.file(name)
+        recipe, pooling = model.choose(profile)
+        return EncoderSpec(
+            name=model.name,
+            version="1",
+            towers=(
+                TowerSpec(
+                    kind="image",
+                    dim=CHANNELS,
+                    preprocess=recipe.to_json(),
+                    pooling=model.poolings[pooling],
+                    wants=recipe.wants,
+                ),
+            ),
+            licence="Apache-2.0",
+            source=model.source,
+            cite=model.cite,
+            modalities=("CT", "MR", "US", "XC"),
+            profile=profile,
+            notes=f"input {model.size} x {model.size}; vectors of whole images and of regions; variants: "
+            f"{', '.join(model.variants)}; profiles: {', '.join(model.profiles)}; "
+            f"poolings: {', '.join(model.poolings)}; text search needs a bridge",
+        )
+
+    def doctor(self, name: str, request: LoadRequest) -> WeightsReport:
+        """Look for the checkpoint; torch is not imported, the network is not used."""
+        self._model.choose(request.profile)
+        return weights.report(self._model, self._model.file(name), request)
+
+    def load(self, name: str, request: LoadRequest) -> Encoder:
+        """Load a checkpoint in the official layout.
+
+        Raises WeightsMissing, Refused for a file of another kind, UsageError.
+        """
+        template = self.spec(name, request.profile)
+        if request.precision != "fp32":
+            raise UsageError(f"encoder '{template.name}' computes in fp32, not {request.precision}")
+        path = weights.require(self._model, self._model.file(name), request)
+        from embedstore_medsam.encoder import MedsamEncoder
+
+        return MedsamEncoder(template, self._model, request, path)

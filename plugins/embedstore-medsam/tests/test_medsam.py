@@ -1,0 +1,464 @@
+"""MedSAM and MedSAM2: equal to the authors' code on the parity cases, strict about files and regions."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from embedstore_medsam import medsam2_factory, medsam_factory, sam, sam2
+from embedstore_medsam.checkpoint import official_name
+from embedstore_medsam.factory import MedsamFactory
+from embedstore_medsam.model import MEDSAM, MEDSAM2, Model
+from embedstore_medsam.regions import covered_cells
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional
+from transformers.models.sam.configuration_sam import SamVisionConfig
+from transformers.models.sam.modeling_sam import SamVisionEncoder
+from transformers.models.sam2.configuration_sam2 import Sam2HieraDetConfig, Sam2VisionConfig
+from transformers.models.sam2.modeling_sam2 import Sam2VisionModel
+
+from embedstore.contracts.encoder import LoadRequest
+from embedstore.contracts.image import Image, ImageInput
+from embedstore.discovery import ENCODERS, find_plugin
+from embedstore.encoders.preprocess import MinMax, Normalize, Recipe, Rescale, Resize, ToRGB
+from embedstore.errors import Refused, UsageError, WeightsMissing
+from embedstore.testing.encoders import EncoderContract, sample_images
+
+FACTORIES = {"medsam": medsam_factory, "medsam2": medsam2_factory}
+
+
+def _random(network: torch.nn.Module, names: Any) -> dict[str, torch.Tensor]:
+    noise = torch.Generator().manual_seed(11)
+    return {
+        "image_encoder." + official_name(key, names): torch.randn(value.shape, generator=noise) * 0.1
+        for key, value in network.state_dict().items()
+    }
+
+
+def small_medsam(size: int = MEDSAM.size) -> dict[str, torch.Tensor]:
+    """A SAM of two blocks of one head, one with windows and one without, in the official layout."""
+    with torch.device("meta"):
+        network = SamVisionEncoder(
+            SamVisionConfig(
+                image_size=size,
+                hidden_size=64,
+                num_hidden_layers=2,
+                num_attention_heads=1,
+                mlp_dim=64,
+                window_size=14,
+                global_attn_indexes=[1],
+            )
+        )
+    others = {"prompt_encoder.x": torch.zeros(1), "mask_decoder.x": torch.zeros(1)}
+    return _random(network, sam.NAMES) | others
+
+
+def small_medsam2() -> dict[str, dict[str, torch.Tensor]]:
+    """SAM 2.1 Hiera-tiny with random tensors; memory and mask decoder only hinted at."""
+    with torch.device("meta"):
+        network = Sam2VisionModel(Sam2VisionConfig(backbone_config=Sam2HieraDetConfig(image_size=[512, 512])))
+    others = {key: torch.zeros(1) for key in ("sam_mask_decoder.x", "memory_attention.x")}
+    return {"model": _random(network, sam2.NAMES) | others | {"no_mem_embed": torch.ones(1, 1, 256)}}
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Small checkpoints by encoder name."""
+    folder = tmp_path_factory.mktemp("medsam")
+    paths = {"medsam": folder / "medsam_vit_b.pth", "medsam2": folder / "MedSAM2_latest.pt"}
+    torch.save(small_medsam(), paths["medsam"])
+    torch.save(small_medsam2(), paths["medsam2"])
+    return paths
+
+
+# The contract is about the code around the networks, so it is kept by ones of a sixteenth of their pixels.
+_LESS = {"medsam": 256, "medsam2": 128}
+
+
+def _reduced(model: Model) -> MedsamFactory:
+    side = _LESS[model.name]
+    profiles = {
+        name: Recipe(
+            tuple(replace(s, size=(side, side)) if isinstance(s, Resize) else s for s in recipe.steps),
+            recipe.wants,
+        )
+        for name, recipe in model.profiles.items()
+    }
+    return MedsamFactory(replace(model, size=side, grid=side // 16, profiles=profiles))
+
+
+class TestMedsam(EncoderContract):
+    factory = _reduced(MEDSAM)
+    name = "medsam"
+    entry = "embedstore_medsam:medsam_factory"
+
+
+class TestMedsam2(EncoderContract):
+    factory = _reduced(MEDSAM2)
+    name = "medsam2"
+    entry = "embedstore_medsam:medsam2_factory"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _small_weights_for_the_contract(small, tmp_path_factory):
+    reduced = tmp_path_factory.mktemp("reduced") / "medsam_vit_b.pth"
+    torch.save(small_medsam(_LESS["medsam"]), reduced)
+    TestMedsam.request = LoadRequest(weights=reduced, threads=1)
+    TestMedsam2.request = LoadRequest(weights=small["medsam2"], threads=1)
+
+
+# Parity with the authors' code
+
+
+def _load(case, name: str, profile: str = "default"):
+    return FACTORIES[name].load(name, LoadRequest(weights=case.checkpoint, profile=profile, threads=1))
+
+
+def _image(case, key: str) -> Image:
+    """The case's image as a reader would hand it over to that profile."""
+    if key in ("photo", "predictor"):
+        return Image(case.images["photo"], "display")
+    hu = case.images["slice"][..., None]
+    return Image(np.maximum(hu + 1000, 0), "raw") if key == "mr" else Image(hu, "hu")
+
+
+def _region(case, key: str) -> np.ndarray:
+    image = case.data["profiles"][key]["image"]
+    return case.make_mask(case.data["boxes"][image], list(case.images[image].shape[:2])) > 0
+
+
+def _bare(tensor: np.ndarray) -> np.ndarray:
+    """A network input with the whole image as its region."""
+    return np.concatenate([tensor, np.ones_like(tensor[:1])])[None]
+
+
+def test_medsam_network_equals_the_reference(parity):
+    case = parity("medsam_tiny")
+    vector = _load(case, "medsam").forward_images(_bare(case.images["net1024"]))[0]
+    assert case.off("net1024/gap", vector) <= case.tolerance["vector"]
+
+
+@pytest.mark.parametrize(("profile", "pooling"), [("default", "nomem"), ("default+plain", "plain")])
+def test_medsam2_network_equals_the_reference(parity, profile, pooling):
+    case = parity("medsam2")
+    vector = _load(case, "medsam2", profile).forward_images(_bare(case.images["net512"]))[0]
+    assert case.off(f"net512/gap_{pooling}", vector) <= case.tolerance["vector"]
+    other = "plain" if pooling == "nomem" else "nomem"
+    assert case.off(f"net512/gap_{other}", vector) > 100 * case.tolerance["vector"]
+
+
+@pytest.mark.parametrize("profile", MEDSAM.profiles)
+def test_medsam_equals_the_reference(parity, profile):
+    case = parity("medsam_tiny")
+    encoder = _load(case, "medsam", profile)
+    image = _image(case, profile)
+    prepared = encoder.prepare_image(ImageInput(image, roi=_region(case, profile)))
+    off = case.off_in_preprocessing(profile, prepared[:3])
+    assert off.max() <= case.tolerance["preprocess"]  # exactly: no grey level is off
+    assert prepared[:3].mean(axis=(1, 2)) == pytest.approx(case.expected[f"{profile}/pre_mean"], abs=1e-4)
+    assert np.array_equal(prepared[3, ::16, ::16] > 0, case.expected[f"{profile}/roi_cells"])
+    whole, region = encoder.forward_images(np.stack([np.concatenate([prepared[:3], _ONES]), prepared]))
+    assert case.off(f"{profile}/gap", whole) <= case.tolerance["vector"]
+    assert case.off(f"{profile}/roi", region) <= case.tolerance["vector"]
+
+
+_ONES = np.ones((1, 1024, 1024), dtype=np.float32)
+
+
+@pytest.mark.parametrize(("profile", "key"), [("default", "predictor"), ("ct+plain", "ct_slice")])
+def test_medsam2_equals_the_reference(parity, profile, key):
+    case = parity("medsam2")
+    encoder = _load(case, "medsam2", profile)
+    pooling = "plain" if "plain" in profile else "nomem"
+    image = _image(case, key)
+    prepared = encoder.prepare_image(ImageInput(image, roi=_region(case, key)))
+    assert case.off_in_preprocessing(key, prepared[:3]).max() <= case.tolerance["preprocess"]
+    assert np.array_equal(prepared[3, ::16, ::16] > 0, case.expected[f"{key}/roi_cells"])
+    assert (
+        case.off(f"{key}/roi_{pooling}", encoder.forward_images(prepared[None])[0])
+        <= case.tolerance["vector"]
+    )
+    whole = encoder.encode_images([ImageInput(image)])[0]
+    assert case.off(f"{key}/gap_{pooling}", whole) <= case.tolerance["vector"]
+
+
+def test_medsam2_slices_are_scaled_by_their_volume(parity):
+    case = parity("medsam2")
+    encoder = _load(case, "medsam2", "ct")
+    volume = case.images["volume"]
+    extremes = float(volume.min()), float(volume.max())
+    inputs = [ImageInput(Image(plane[..., None], "hu"), parent_range=extremes) for plane in volume]
+    prepared = np.stack([encoder.prepare_image(one)[:3] for one in inputs])
+    assert case.off_in_preprocessing("ct_volume", prepared).max() <= case.tolerance["preprocess"]
+    expected = case.expected["ct_volume/gap_nomem"]
+    vectors = encoder.encode_images([inputs[0], inputs[5]])
+    assert np.abs(vectors - expected[[0, 5]]).max() <= case.tolerance["vector"] * np.sqrt(
+        np.mean(expected**2)
+    )
+    alone = np.stack([encoder.prepare_image(ImageInput(one.image))[:3] for one in inputs])
+    assert case.off_in_preprocessing("ct_volume", alone).max() > 100 * case.tolerance["preprocess"]
+
+
+WRONG = {
+    "long edge and padding": (
+        Resize(size=(1024, 1024), mode="longest", library="scipy"),
+        MinMax(),
+        ToRGB(),
+    ),
+    "ImageNet mean and std": (Resize(size=(1024, 1024), library="scipy"), ToRGB(), Rescale(), Normalize()),
+    "no min-max": (Resize(size=(1024, 1024), library="scipy"), ToRGB(), Rescale()),
+    "Pillow's bicubic": (Resize(size=(1024, 1024)), MinMax(), ToRGB()),
+    "bilinear": (Resize(size=(1024, 1024), library="scipy", interpolation="bilinear"), MinMax(), ToRGB()),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_other_preprocessing_would_be_noticed(parity, wrong):
+    case = parity("medsam_tiny")
+    prepared = Recipe(WRONG[wrong]).apply(ImageInput(_image(case, "photo")))
+    prepared = np.pad(prepared, ((0, 0), (0, 1024 - prepared.shape[1]), (0, 1024 - prepared.shape[2])))
+    off = case.off_in_preprocessing("photo", prepared)
+    assert (off > case.tolerance["preprocess"]).mean() > case.tolerance["preprocess_outlier_fraction"]
+
+
+def test_dropped_relative_positions_would_be_noticed(parity):
+    case = parity("medsam_tiny")
+    encoder = _load(case, "medsam")
+    with torch.no_grad():
+        for name, parameter in encoder._network.named_parameters():
+            if "rel_pos" in name:
+                parameter.zero_()
+    vector = encoder.forward_images(_bare(case.images["net1024"]))[0]
+    assert case.off("net1024/gap", vector) > 10 * case.tolerance["vector"]
+
+
+@pytest.mark.parametrize("transform", [np.transpose, np.flipud])
+def test_a_region_in_the_wrong_place_would_be_noticed(parity, transform):
+    case = parity("medsam_tiny")
+    cells = covered_cells(transform(_region(case, "ct")), 64)
+    assert (cells != case.expected["ct/roi_cells"]).sum() > 50
+
+
+# The rule for regions
+
+
+@given(st.integers(20, 90), st.integers(20, 90), st.data())
+def test_regions_cover_the_cells_that_torch_finds(height, width, data):
+    top, left = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
+    bottom, right = data.draw(st.integers(top + 1, height)), data.draw(st.integers(left + 1, width))
+    roi = np.zeros((height, width), dtype=bool)
+    roi[top:bottom, left:right] = True
+    mask = torch.from_numpy(roi.astype(np.float64))[None, None]
+    found = functional.interpolate(mask, size=(32, 32), mode="bilinear", align_corners=False)[0, 0] > 1e-9
+    cells = covered_cells(roi, 32)
+    if found.any():
+        assert np.array_equal(cells, found.numpy())
+    else:
+        assert cells.sum() == 1
+
+
+def test_a_region_between_the_cells_gets_the_cell_at_its_centre():
+    roi = np.zeros((1000, 1000), dtype=bool)
+    roi[501, 250] = True
+    assert covered_cells(roi, 10).nonzero() == (np.array([5]), np.array([2]))
+
+
+def test_regions_that_cannot_be_are_refused(small):
+    encoder = medsam_factory.load("medsam", LoadRequest(weights=small["medsam"], threads=1))
+    image = Image(np.zeros((40, 50, 1), np.uint8), "display")
+    with pytest.raises(UsageError, match="no pixel"):
+        encoder.prepare_image(ImageInput(image, roi=np.zeros((40, 50), bool)))
+    with pytest.raises(UsageError, match=r"\(50, 40\), the image is \(40, 50\)"):
+        encoder.prepare_image(ImageInput(image, roi=np.ones((50, 40), bool)))
+
+
+def test_a_region_of_the_whole_image_is_the_whole_image(small):
+    encoder = medsam_factory.load("medsam", LoadRequest(weights=small["medsam"], threads=1))
+    image = sample_images()[0].image
+    whole, region = (
+        encoder.prepare_image(ImageInput(image, roi=roi)) for roi in (None, np.ones((64, 64), bool))
+    )
+    assert np.array_equal(whole, region)
+
+
+# Files that are not of the family
+
+
+def _without_prefix(state: dict[str, Any], start: str) -> None:
+    for key in [key for key in state if key.startswith(start)]:
+        del state[key]
+
+
+BLOCK = "image_encoder.blocks.1."
+SPOILED = {
+    "no mask decoder": ("medsam", lambda s: _without_prefix(s, "mask_decoder."), "expected mask_decoder"),
+    "a block is missing": (
+        "medsam",
+        lambda s: _without_prefix(s, "image_encoder.blocks.0."),
+        r"blocks without gaps, found \[1\]",
+    ),
+    "a tensor is missing": (
+        "medsam",
+        lambda s: _without_prefix(s, f"{BLOCK}attn.qkv.bias"),
+        "lacks image_encoder.blocks.1.attn.qkv.bias",
+    ),
+    "a tensor is renamed": (
+        "medsam",
+        lambda s: s.update({f"{BLOCK}ln.bias": s.pop(f"{BLOCK}norm1.bias")}),
+        "lacks image_encoder.blocks.1.norm1.bias and has image_encoder.blocks.1.ln.bias",
+    ),
+    "a shape is wrong": (
+        "medsam",
+        lambda s: s.update({f"{BLOCK}norm1.bias": torch.zeros(65)}),
+        r"norm1.bias of \(64,\), found \(65,\)",
+    ),
+    "another input size": (
+        "medsam",
+        lambda s: s.update({"image_encoder.pos_embed": torch.zeros(1, 32, 32, 64)}),
+        r"found \(1, 32, 32, 64\)",
+    ),
+    "something else besides": ("medsam", lambda s: s.update({"head.weight": torch.zeros(1)}), "head.weight"),
+    "windows of two sizes": (
+        "medsam",
+        lambda s: s.update({f"{BLOCK}attn.rel_pos_h": torch.zeros(15, 64)}),
+        r"windows of one size, found \[8, 14\]",
+    ),
+    "no memory": ("medsam2", lambda s: _without_prefix(s, "memory_attention."), "expected memory_attention"),
+    "no no_mem_embed": ("medsam2", lambda s: _without_prefix(s, "no_mem_embed"), "expected no_mem_embed"),
+    "a larger Hiera": (
+        "medsam2",
+        lambda s: s.update(
+            {k.replace("blocks.11.", "blocks.12."): v for k, v in list(s.items()) if "blocks.11." in k}
+        ),
+        "has image_encoder.trunk.blocks.12.",
+    ),
+    "another width": (
+        "medsam2",
+        lambda s: s.update({"image_encoder.trunk.pos_embed": torch.zeros(1, 112, 7, 7)}),
+        r"\(1, 96, 7, 7\), found \(1, 112, 7, 7\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", SPOILED)
+def test_files_of_another_kind_are_refused(tmp_path, how):
+    name, spoil, why = SPOILED[how]
+    content = small_medsam() if name == "medsam" else small_medsam2()
+    spoil(content if name == "medsam" else content["model"])
+    path = tmp_path / "spoiled.pth"
+    torch.save(content, path)
+    with pytest.raises(Refused, match=why) as refusal:
+        FACTORIES[name].load(name, LoadRequest(weights=path))
+    assert str(path) in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_each_refuses_the_other(small):
+    with pytest.raises(Refused, match="expected tensors by name, found model"):
+        medsam_factory.load("medsam", LoadRequest(weights=small["medsam2"]))
+    with pytest.raises(Refused, match="expected tensors under 'model', found image_encoder"):
+        medsam2_factory.load("medsam2", LoadRequest(weights=small["medsam"]))
+
+
+class _Code:
+    """Unpickling this would run a command."""
+
+    def __reduce__(self):
+        return (os.system, ("exit 1",))
+
+
+BAD_FILES = {
+    "code": (lambda path: torch.save({"image_encoder.x": _Code()}, path), "could run code"),
+    "empty": (lambda path: path.write_bytes(b""), "truncated"),
+    "text": (lambda path: path.write_text("<html>"), "no PyTorch"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_FILES)
+def test_bad_files_are_refused_in_one_line(tmp_path, kind):
+    write, why = BAD_FILES[kind]
+    path = tmp_path / "medsam_vit_b.pth"
+    write(path)
+    with pytest.raises(Refused, match=why) as refusal:
+        medsam_factory.load("medsam", LoadRequest(weights=path))
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("share", [1e-6, 1e-4, 0.01, 0.5, 0.999])
+def test_truncated_files_are_refused(tmp_path, small, share):
+    data = small["medsam"].read_bytes()
+    path = tmp_path / "medsam_vit_b.pth"
+    path.write_bytes(data[: int(len(data) * share) + 1])
+    with pytest.raises(Refused, match="truncated"):
+        medsam_factory.load("medsam", LoadRequest(weights=path))
+
+
+# What is known without weights
+
+
+def test_listed_with_dimension_and_licence():
+    for name, factory in FACTORIES.items():
+        assert find_plugin(ENCODERS, name).load() is factory
+        spec = factory.spec(name)
+        assert spec.licence == "Apache-2.0"
+        assert spec.tower("image").dim == 256
+
+
+def test_profiles_say_what_pixels_they_want():
+    wants = {
+        profile: medsam_factory.spec("medsam", profile).tower("image").wants for profile in MEDSAM.profiles
+    }
+    assert wants == {"photo": "display", "ct": "hu", "mr": "raw"}
+
+
+def test_doctor_says_what_to_fetch_and_where_to_put_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    for name, file in (("medsam", "medsam_vit_b.pth"), ("medsam2:US_Heart", "MedSAM2_US_Heart.pt")):
+        factory = FACTORIES[name.partition(":")[0]]
+        report = factory.doctor(name, LoadRequest(weights_folder=tmp_path))
+        assert report.state == "missing"
+        for word in (file, "Apache-2.0", "EMBEDSTORE_WEIGHTS", "--weights"):
+            assert word in report.remedy
+        with pytest.raises(WeightsMissing, match=file):
+            factory.load(name, LoadRequest(weights_folder=tmp_path))
+
+
+def test_weights_are_found_in_the_folder_and_in_the_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    cached = tmp_path / "hub" / "models--wanglab--MedSAM2" / "snapshots" / "0a1b" / "MedSAM2_latest.pt"
+    for place in (cached, tmp_path / "MedSAM2_latest.pt"):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(b"PK\x03\x04")
+        report = medsam2_factory.doctor("medsam2", LoadRequest(weights_folder=tmp_path))
+        assert (report.state, report.path) == ("present", str(place))
+
+
+@pytest.mark.parametrize(
+    ("content", "why"), [(b"", "empty"), (b"<html>", "web page"), (b"RIFF", "not a PyTorch")]
+)
+def test_doctor_sees_that_a_download_went_wrong(tmp_path, content, why):
+    path = tmp_path / "medsam_vit_b.pth"
+    path.write_bytes(content)
+    report = medsam_factory.doctor("medsam", LoadRequest(weights=path))
+    assert report.state == "unusable"
+    assert why in report.remedy
+
+
+@pytest.mark.parametrize("profile", ["mri", "photo+cls", "default+nomem"])
+def test_unknown_profiles_are_refused_with_those_there_are(profile):
+    with pytest.raises(UsageError, match="photo, ct, mr"):
+        medsam_factory.spec("medsam", profile)
+    assert MEDSAM2.file("medsam2:CTLesion") == "MedSAM2_CTLesion.pt"
+    with pytest.raises(UsageError, match="latest, 2411"):
+        medsam2_factory.spec("medsam2:tiny")
+
+
+def test_other_precisions_are_refused(small):
+    with pytest.raises(UsageError, match="fp32, not bf16"):
+        medsam_factory.load("medsam", LoadRequest(weights=small["medsam"], precision="bf16"))
