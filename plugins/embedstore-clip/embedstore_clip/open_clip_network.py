@@ -73,7 +73,7 @@ def _create(named: Named, located: Located, known: Settings) -> Any:
         )
     except OSError as error:
         raise _elsewhere(known, located) from error
-    except (RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except (RuntimeError, ValueError, KeyError, AssertionError, pickle.UnpicklingError) as error:
         if "TorchScript" in str(error):
             raise Refused(
                 f"{located.file} is a TorchScript archive, which could run code; "
