@@ -115,7 +115,8 @@ def expose(scanner: Scanner, depth: Grid, rng: np.random.Generator) -> NDArray[n
     tone = _mark(_collimate(tone, scanner, rng), scanner, rng)
     full = 2**scanner.bits - 1
     stored = np.round(tone * full * np.float32(0.97))
-    return (full - stored if scanner.inverted else stored).astype(np.uint16)
+    values: NDArray[np.uint16] = (full - stored if scanner.inverted else stored).astype(np.uint16)
+    return values
 
 
 def _wide_blur(film: Grid, factor: int) -> Grid:

@@ -1,0 +1,57 @@
+"""Text from reports, headers and tables, made harmless where it is shown. Standard library only."""
+
+from __future__ import annotations
+
+import re
+
+_SEQUENCES = re.compile(
+    r"""
+      (?:\x1b\[|\x9b) [0-?]* [ -/]* [@-~]?                  # CSI: colours, cursor, clearing (ECMA-48 5.4)
+    | (?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])              # OSC, DCS, SOS, PM, APC up to their terminator:
+      (?: [^\x07\x1b\x9c\n]* (?:\x07|\x1b\\|\x9c) )?  # titles, links, clipboard
+    | \x1b [ -/]* [0-~]                                      # other escapes
+    """,
+    re.VERBOSE,
+)
+_LINE_ENDS = re.compile("\r\n|\u2028|\u2029|\x85|\x0b|\x0c")
+_CONTROLS = re.compile(
+    "["
+    "\x00-\x08\x0e-\x1f\x7f-\x9f\r"  # C0 but tab and newline, DEL, C1
+    "\u00ad\u061c\u180e\u200b\u200e\u200f"  # soft hyphen, marks of direction, zero-width space
+    "\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"  # bidi overrides and isolates (UAX 9), fillers
+    "\U000e0000-\U000e007f"  # tags
+    "]"
+)
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_FORMULA = tuple("=+-@|%\t\r\n＝＋－＠")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+def terminal_safe(text: str) -> str:
+    """`text` without anything that could steer a terminal or turn its reading order.
+
+    Escape sequences, control characters, and bidirectional overrides are dropped; newlines and tabs
+    stay; bytes that were no text (lone surrogates) become U+FFFD, so that printing cannot fail.
+    """
+    text = _LINE_ENDS.sub("\n", text)
+    text = _SEQUENCES.sub("", text)
+    return _SURROGATES.sub("\ufffd", _CONTROLS.sub("", text))
+
+
+def one_line(text: str, longest: int = 0) -> str:
+    """`terminal_safe` text with white space collapsed, cut to `longest` characters (0: not) with an ellipsis."""
+    line = " ".join(terminal_safe(text).split())
+    return line if not longest or len(line) <= longest else line[: longest - 1].rstrip() + "…"
+
+
+def csv_safe(value: object) -> str:
+    """A cell that no spreadsheet takes for a formula: an apostrophe stands before one that begins like it.
+
+    None is the empty cell. Numbers, also written ones, stay as they are (OWASP, "CSV Injection").
+    """
+    if value is None:
+        return ""
+    text = _SURROGATES.sub("\ufffd", str(value).replace("\x00", ""))
+    if text.lstrip(" \u00a0\u200b\ufeff").startswith(_FORMULA) and not _NUMBER.fullmatch(text):
+        return "'" + text
+    return text
