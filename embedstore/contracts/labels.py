@@ -41,10 +41,21 @@ class LabelBatch:
 class LabelingFunction(Protocol):
     """needs: subset of {"report", "metadata", "vectors"}. version changes whenever its votes could."""
 
-    name: str
-    version: str
-    label_set: LabelSet
-    needs: frozenset[str]
+    @property
+    def name(self) -> str:
+        """Under which its votes are kept, unless a voters file names it otherwise."""
+
+    @property
+    def version(self) -> str:
+        """Of everything that decides a vote."""
+
+    @property
+    def label_set(self) -> LabelSet:
+        """What it votes on."""
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What it looks at."""
 
     def __call__(self, batch: LabelBatch) -> Votes:
         """(n,) int64: index of a class, or -1 to abstain."""

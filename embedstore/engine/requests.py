@@ -84,15 +84,15 @@ class IngestReport:
 class BridgeRequest:
     """Learn a map between the image space and the text space from linked pairs.
 
-    where: which images may be anchors. kind: "ridge" or "asif". hold_out: share of patients kept aside to
-    measure it; they are no anchors.
+    where: which images may be anchors; every pair of theirs is one. kind: "ridge" or "asif". Its quality is
+    measured on patient-disjoint folds of the pairs. text_encoder: whose report vectors, None for the store's.
     """
 
     name: str | None = None
     kind: Literal["ridge", "asif"] = "ridge"
     where: str | None = None
     encoder: str | None = None
-    hold_out: float = 0.2
+    text_encoder: str | None = None
     seed: int = 0
 
 
@@ -115,14 +115,16 @@ class BridgeCard:
 class ZeroShotRequest:
     """classes: YAML of classes and prompts. where: which images are scored.
 
-    calibrate_where: labelled images (the YAML names their truth column) that scores are calibrated on;
-    they are not scored. threshold: abstain below this probability (or score, when uncalibrated).
+    truth: column of the true class; for findings each has its own, `attr.NAME` of the finding by default.
+    calibrate_where: images with a truth that scores are calibrated on; their patients are not
+    scored. threshold: abstain below this probability (or score, when uncalibrated).
     save: write the labels as votes. exclude_anchors: leave out patients the bridge was learned from
     instead of refusing.
     """
 
     classes: Path
     where: str | None = None
+    truth: str | None = None
     calibrate_where: str | None = None
     threshold: float | None = None
     save: bool = False
@@ -133,7 +135,11 @@ class ZeroShotRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ZeroShotRow:
-    """scores and probabilities by class; label None with the reason when it abstains."""
+    """scores and probabilities by class (for findings: of being present).
+
+    label: the class, for findings those present, comma-separated ("" when all are absent); None with the
+    reason when it abstains (for findings: on all of them). findings: "present", "absent" or None each.
+    """
 
     id: int
     path: str
@@ -142,6 +148,7 @@ class ZeroShotRow:
     probabilities: Mapping[str, float] | None
     label: str | None
     reason: str
+    findings: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,9 +166,13 @@ class ZeroShotResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VoteRequest:
-    """voters: YAML with the label set and its voters (report rules, zero-shot, neighbours, metadata)."""
+    """voters: YAML with a label set and its voters (report rules, zero-shot, neighbours, metadata).
+
+    label_set: in place of the one the file names, so that one file serves several findings.
+    """
 
     voters: Path
+    label_set: str | None = None
     where: str | None = None
     encoder: str | None = None
 

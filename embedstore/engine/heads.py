@@ -1,0 +1,292 @@
+"""Linear heads: fitted on stored vectors, judged on patients they have not seen, applied to the store."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from embedstore.contracts.image import F32, I64
+from embedstore.engine.requests import HeadCard, HeadReport, HeadRequest
+from embedstore.engine.workspace import Workspace
+from embedstore.errors import BadInputFile, UsageError
+from embedstore.evaluation.report import evaluate
+from embedstore.evaluation.splits import (
+    Split,
+    refuse_leakage,
+    shuffle_labels,
+    split_by_mask,
+    split_by_patient,
+)
+from embedstore.fingerprint import digest
+from embedstore.learning.linear import LogisticHead, check_space, encode_labels, fit_logistic
+from embedstore.storage.filters import parse_where
+from embedstore.storage.learned import StoredHead
+from embedstore.storage.records import SpaceRow
+
+LABEL_PREFIX = "label:"
+FUSED_AT_LEAST = 0.5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rows:
+    """Images with a vector: labels are class indices, -1 when missing; patients are split groups."""
+
+    items: I64
+    vectors: F32
+    y: I64
+    patients: np.ndarray[Any, Any]
+    left_out: Mapping[str, int]
+
+    def at(self, rows: Any) -> _Rows:
+        return _Rows(self.items[rows], self.vectors[rows], self.y[rows], self.patients[rows], self.left_out)
+
+
+def fit_head(workspace: Workspace, request: HeadRequest) -> HeadCard:
+    """Fit, with C chosen inside the training patients, and record with its split and data digest.
+
+    Raises UsageError (no labels, one class, unknown column), LeakageRefused, FilterError.
+    """
+    catalog = workspace.catalog
+    space = workspace.space("image", request.encoder)
+    rows, classes = _labelled(workspace, space, request)
+    split = _split(workspace, rows, request)
+    train = rows.at(split.train)
+    name = request.name or _free_name(request.target, [row.spec.name for row in catalog.models.heads()])
+    described = {**split.describe(), "where": request.where, "test_where": request.test_where}
+    head = fit_logistic(
+        train.vectors,
+        train.y,
+        train.patients,
+        name=name,
+        space=space.fingerprint,
+        target=request.target,
+        classes=classes,
+        seed=request.seed,
+        split=described,
+    )
+    details = {
+        "encoder": space.encoder,
+        "labels": _digest_labels(rows, classes),
+        "left_out": dict(rows.left_out),
+        "label_file": str(request.labels) if request.labels else None,
+    }
+    in_test = np.zeros(len(rows.items), bool)
+    in_test[split.test] = True
+    arrays = {**head.arrays(), "items": rows.items, "labels": rows.y, "in_test": in_test}
+    with catalog.writing():
+        catalog.models.save_head(head.spec, arrays, details)
+    return card_of(catalog.models.head(name))
+
+
+def _free_name(target: str, taken: list[str]) -> str:
+    stem = target.removeprefix("attr.").replace(":", "-")
+    number = 1
+    while f"{stem}-{number}" in taken:
+        number += 1
+    return f"{stem}-{number}"
+
+
+def card_of(row: StoredHead) -> HeadCard:
+    """A recorded head as a shell shows it."""
+    spec = row.spec
+    return HeadCard(
+        name=spec.name,
+        target=spec.target,
+        classes=spec.classes,
+        space=spec.space,
+        encoder=str(row.details.get("encoder", "?")),
+        data_sha256=spec.data_sha256,
+        seed=spec.seed,
+        split=spec.split,
+        fit={**spec.params, "left_out": row.details.get("left_out", {})},
+        created=row.created,
+    )
+
+
+def _labelled(workspace: Workspace, space: SpaceRow, request: HeadRequest) -> tuple[_Rows, tuple[str, ...]]:
+    catalog = workspace.catalog
+    where = parse_where(request.where) if request.where else None
+    items, vectors = catalog.item_vectors(space.id, catalog.select_items(where, "image"))
+    if not len(items):
+        raise UsageError("no embedded image to learn from; widen --where")
+    values = _values(workspace, items, request)
+    contested = _contested(workspace, request.target, items)
+    y, classes = encode_labels([None if bad else v for v, bad in zip(values, contested, strict=True)])
+    if len(classes) < 2:
+        met = f"only '{classes[0]}'" if classes else "no value"
+        raise UsageError(
+            f"target '{request.target}' has {met} among {len(items)} images; a head needs two classes"
+        )
+    missing = int((y < 0).sum()) - int(contested.sum())
+    left_out = {"unlabelled": missing, "contested_label": int(contested.sum())}
+    rows = _Rows(items, vectors, y, np.array(catalog.patient_groups(items)), left_out)
+    return rows.at(y >= 0), classes
+
+
+def _values(workspace: Workspace, items: I64, request: HeadRequest) -> list[Any]:
+    catalog = workspace.catalog
+    if request.labels is not None:
+        return _from_file(workspace, items, request.labels)
+    if not request.target.startswith(LABEL_PREFIX):
+        return catalog.column(items, request.target)
+    name = request.target.removeprefix(LABEL_PREFIX)
+    model = catalog.labels.label_model(name)
+    classes = catalog.labels.label_set(name).classes
+    sure = model.probabilities.max(axis=1) > FUSED_AT_LEAST
+    said = {int(i): classes[int(c)] for i, c, s in zip(model.items, model.labels, sure, strict=True) if s}
+    return [said.get(int(item)) for item in items]
+
+
+def _from_file(workspace: Workspace, items: I64, path: Path) -> list[Any]:
+    """Labels of a CSV with columns (id or path) and label."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            rows = list(csv.DictReader(stream))
+    except OSError as error:
+        raise BadInputFile(f"{path}: cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BadInputFile(f"{path}: not a UTF-8 CSV ({type(error).__name__})") from None
+    names = set(rows[0]) if rows else set()
+    key = "id" if "id" in names else "path" if "path" in names else None
+    if key is None or "label" not in names:
+        raise BadInputFile(f"{path}: needs a column 'label' and a column 'id' or 'path'")
+    said = {row[key]: row["label"] for row in rows}
+    if key == "id":
+        return [said.get(str(int(item))) for item in items]
+    return [
+        next((said[p] for p in (item.path, *item.paths) if p in said), said.get(Path(item.path).name))
+        for item in workspace.catalog.items(items.tolist())
+    ]
+
+
+def _contested(workspace: Workspace, target: str, items: I64) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Images whose sources disagree about the target: no label of theirs can be trusted."""
+    fields = {target, target.removeprefix("attr."), f"attr.{target}"}
+    contested = {row.item_id for row in workspace.catalog.conflicts() if row.field in fields}
+    return np.array([int(item) in contested for item in items], bool)
+
+
+def _split(workspace: Workspace, rows: _Rows, request: HeadRequest) -> Split:
+    if request.test_where is None:
+        return split_by_patient(
+            rows.patients, y=rows.y, test_fraction=request.test_fraction, seed=request.seed
+        )
+    chosen = workspace.catalog.select_items(parse_where(request.test_where), "image")
+    return split_by_mask(rows.patients, np.isin(rows.items, chosen))
+
+
+def _digest_labels(rows: _Rows, classes: tuple[str, ...]) -> str:
+    return digest([list(classes), rows.items.tolist(), rows.y.tolist()])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Fitted:
+    """A recorded head with the labels it was fitted and is tested on."""
+
+    row: StoredHead
+    head: LogisticHead
+    space: SpaceRow
+    items: I64
+    labels: I64
+    in_test: np.ndarray[Any, np.dtype[np.bool_]]
+
+    def rows(self, workspace: Workspace, items: I64) -> _Rows:
+        """Those of `items` that have a label, with vectors."""
+        known = {int(item): int(label) for item, label in zip(self.items, self.labels, strict=True)}
+        wanted = np.array([item for item in items.tolist() if item in known], np.int64)
+        found, vectors = workspace.catalog.item_vectors(self.space.id, wanted)
+        y = np.array([known[int(item)] for item in found], np.int64)
+        return _Rows(found, vectors, y, np.array(workspace.catalog.patient_groups(found)), {})
+
+
+def _open(workspace: Workspace, name: str) -> _Fitted:
+    row = workspace.catalog.models.head(name)
+    arrays = workspace.catalog.models.head_arrays(name)
+    head = LogisticHead.restore(_plain(row), arrays)
+    space = workspace.catalog.space(row.spec.space)
+    return _Fitted(row, head, space, arrays["items"], arrays["labels"], arrays["in_test"].astype(bool))
+
+
+def _plain(row: StoredHead) -> dict[str, Any]:
+    spec = row.spec
+    return {field: getattr(spec, field) for field in spec.__dataclass_fields__}
+
+
+def evaluate_head(workspace: Workspace, name: str, where: str | None) -> HeadReport:
+    """Judge a head on its own held-out patients, or on those of `where`.
+
+    Beside it, the same fit on labels shuffled between patients. Raises LeakageRefused when a patient of
+    `where` was fitted on.
+    """
+    fitted = _open(workspace, name)
+    head = fitted.head
+    test_items = fitted.items[fitted.in_test]
+    if where is not None:
+        test_items = workspace.catalog.select_items(parse_where(where), "image")
+    test = fitted.rows(workspace, test_items)
+    train = fitted.rows(workspace, fitted.items[~fitted.in_test])
+    refuse_leakage(train.patients, test.patients, what=f"head '{name}' and its evaluation")
+    if not len(test.items):
+        raise UsageError(f"no labelled image of a patient that '{name}' was not fitted on; widen --where")
+    found = evaluate(
+        test.y, head.predict(test.vectors), test.patients, head.spec.classes, seed=head.spec.seed
+    )
+    metrics = {estimate.metric: estimate.to_json() for estimate in found.estimates}
+    first = found.estimates[0]
+    return HeadReport(
+        head=name,
+        classes=head.spec.classes,
+        counts={
+            "images": first.n_images,
+            "patients": first.n_patients,
+            "positives": first.n_positives or 0,
+            "dropped": found.dropped,
+        },
+        metrics=metrics,
+        reliability=tuple(bin.to_json() for bin in found.reliability),
+        shuffled=_shuffled(head, train, test),
+        split=head.spec.split,
+        notes=found.notes,
+    )
+
+
+def _shuffled(head: LogisticHead, train: _Rows, test: _Rows) -> Mapping[str, Any]:
+    """The control: a head of the same C on labels shuffled between training patients."""
+    spec = head.spec
+    control = fit_logistic(
+        train.vectors,
+        shuffle_labels(train.y, train.patients, spec.seed),
+        train.patients,
+        name=f"{spec.name} (shuffled labels)",
+        space=spec.space,
+        target=spec.target,
+        classes=spec.classes,
+        seed=spec.seed,
+        grid=(float(spec.params["C"]),),
+    )
+    found = evaluate(test.y, control.predict(test.vectors), test.patients, spec.classes, seed=spec.seed)
+    return found.estimates[0].to_json()
+
+
+def apply_head(workspace: Workspace, name: str, where: str | None, encoder: str | None = None) -> int:
+    """Write the head's probabilities for images into SQL; returns how many.
+
+    Raises SpaceMismatch when `encoder` names another space than the head's.
+    """
+    fitted = _open(workspace, name)
+    head, space = fitted.head, fitted.space
+    if encoder is not None:
+        check_space(head.spec.space, workspace.space("image", encoder).fingerprint, f"head '{name}'")
+    catalog = workspace.catalog
+    chosen = catalog.select_items(parse_where(where) if where else None, "image")
+    items, vectors = catalog.item_vectors(space.id, chosen)
+    if not len(items):
+        raise UsageError(f"no image has a vector of '{space.encoder}' to apply '{name}' to; widen --where")
+    with catalog.writing():
+        written: int = catalog.models.save_predictions(name, items, head.predict(vectors))
+    return written

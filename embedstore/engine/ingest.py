@@ -1,0 +1,194 @@
+"""Ingest: from paths to acknowledged vectors. One bad file is one recorded failure, never a stopped run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+
+from embedstore import discovery
+from embedstore.contracts.encoder import TunableEncoder
+from embedstore.contracts.executor import Done, Executor, ExecutorFactory
+from embedstore.contracts.record import Asset
+from embedstore.engine.embedding import Embedded, EmbedWork, Task
+from embedstore.engine.grouping import in_groups
+from embedstore.engine.recording import Found, Recorder
+from embedstore.engine.requests import IngestReport, IngestRequest, Progress
+from embedstore.engine.survey import Entry, Survey, Surveyed
+from embedstore.engine.targets import SpaceMoved, Targets
+from embedstore.engine.workspace import Workspace
+from embedstore.storage.batches import ItemKey
+
+_TASK_IMAGES = 32
+_REPORTS_TOGETHER = 64
+_LOOKED_UP_TOGETHER = 512
+# A measurement of threads and layout pays for itself from about this many images on.
+_TUNE_FROM_TASKS = 6
+_TUNE_SECONDS = 3.0
+
+
+def ingest(workspace: Workspace, request: IngestRequest, progress: Progress) -> IngestReport:
+    """Embed what is new under the request's paths, and record what could not be.
+
+    Safe to interrupt and run again. Raises NotFound, BadInputFile, UsageError, StoreBusy, StorageFull.
+    """
+    with workspace.catalog.writing():
+        try:
+            return _Ingest(workspace, request, progress, trust=True).run()
+        except SpaceMoved:
+            return _Ingest(workspace, request, progress, trust=False).run()
+
+
+class _Ingest:
+    """One run: survey, embed, record."""
+
+    def __init__(self, workspace: Workspace, request: IngestRequest, progress: Progress, trust: bool) -> None:
+        self._workspace = workspace
+        self._catalog = workspace.catalog
+        self._request = request
+        self._progress = progress
+        self._targets = Targets(workspace, request, trust)
+        self._reports: list[Found] = []
+        self._deferred: list[Found] = []
+        self._claimed: set[ItemKey] = set()
+        self._under_way: dict[int, list[Found]] = {}
+        self._tasks = 0
+
+    def run(self) -> IngestReport:
+        spaces = (self._targets.space("image").id, self._targets.space("text").id)
+        survey = Survey(self._catalog, self._request, spaces, self._workspace.settings.limits)
+        run = self._catalog.begin_run("ingest", self._arguments())
+        self._recorder = Recorder(self._catalog, run)
+        started = time.monotonic()
+        self._embed(self._lacking(self._met(survey.sources())))
+        while self._deferred:  # the same bytes met twice in this run, once the first of them is committed
+            again, self._deferred, self._claimed = self._deferred, [], set()
+            self._embed(self._lacking(again))
+        self._embed(self._lacking(self._met(survey.table_reports())))
+        self._embed_reports()
+        self._recorder.flush()
+        seconds = time.monotonic() - started
+        self._catalog.link_reports()
+        self._save_indexes()
+        report = self._recorder.tally.report(run, survey.unmatched_rows, seconds)
+        counts = {
+            "seen": report.seen,
+            "added": report.added,
+            "skipped": report.skipped,
+            "failed": report.failed,
+        }
+        self._catalog.end_run(run, counts)
+        return report
+
+    def _arguments(self) -> dict[str, object]:
+        request = self._request
+        return {
+            **self._targets.provenance(),
+            "site": request.site,
+            "unit": request.unit,
+            "workers": request.workers,
+        }
+
+    # From sources to what still lacks a vector.
+
+    def _met(self, sources: Iterable[Surveyed]) -> Iterator[Found]:
+        for surveyed in sources:
+            self._recorder.meet(surveyed)
+            self._progress("reading", self._recorder.tally.seen, None)
+            for entry in surveyed.entries:
+                yield surveyed, entry
+
+    def _lacking(self, found: Iterable[Found]) -> Iterator[Found]:
+        for group in in_groups(found, _LOOKED_UP_TOGETHER):
+            missing = self._without_vector([entry for _, entry in group])
+            for one in group:
+                key = one[1].key
+                if key not in missing:
+                    self._recorder.present(one)
+                elif key in self._claimed:
+                    self._deferred.append(one)
+                else:
+                    self._claimed.add(key)
+                    yield one
+
+    def _without_vector(self, entries: list[Entry]) -> set[ItemKey]:
+        images = [entry.key for entry in entries if isinstance(entry.found, Asset)]
+        texts = [entry.key for entry in entries if not isinstance(entry.found, Asset)]
+        missing: set[ItemKey] = set()
+        if images:
+            missing |= self._catalog.missing(images, self._targets.space("image").id).vectors
+        if texts:
+            missing |= self._catalog.missing(texts, self._targets.space("text").id).vectors
+        return missing
+
+    # From there to vectors.
+
+    def _embed(self, found: Iterator[Found]) -> None:
+        tasks = (self._task(group) for group in in_groups(self._images(found), _TASK_IMAGES))
+        first = list(islice(tasks, _TUNE_FROM_TASKS))
+        if not first:
+            return
+        encoder = self._targets.encoder("image")
+        workers = self._request.workers
+        choice = self._targets.choice("image")
+        if workers <= 1 and len(first) == _TUNE_FROM_TASKS and not choice.threads:
+            self._tune(encoder)
+        work = EmbedWork(choice, self._workspace.settings.limits, encoder if workers <= 1 else None)
+        space = self._targets.space("image").id
+        for outcome in _executor(workers).run(work, chain(first, tasks)):
+            group = self._under_way.pop(outcome.task.number)
+            if isinstance(outcome, Done):
+                self._record(space, group, outcome.result)
+            else:
+                for one in group:
+                    self._recorder.refuse(one, "encode", outcome.reason)
+            self._progress("embedding", self._recorder.tally.images, None)
+
+    def _task(self, group: list[Found]) -> Task:
+        number = self._tasks = self._tasks + 1
+        self._under_way[number] = group
+        return Task(number, tuple(e.found for _, e in group if isinstance(e.found, Asset)))
+
+    def _tune(self, encoder: object) -> None:
+        if isinstance(encoder, TunableEncoder):
+            self._progress("choosing threads and layout", 0, None)
+            encoder.tune(_TUNE_SECONDS)
+
+    def _images(self, found: Iterator[Found]) -> Iterator[Found]:
+        """The images; reports are embedded on the way, a handful at a time."""
+        for one in found:
+            if isinstance(one[1].found, Asset):
+                yield one
+                continue
+            self._reports.append(one)
+            if len(self._reports) >= _REPORTS_TOGETHER:
+                self._embed_reports()
+
+    def _embed_reports(self) -> None:
+        found, self._reports = self._reports, []
+        if not found:
+            return
+        texts = [entry.found.text for _, entry in found if not isinstance(entry.found, Asset)]
+        vectors = self._targets.encoder("text").encode_texts(texts)
+        self._recorder.embedded(self._targets.space("text").id, found, vectors)
+        self._progress("reading reports", self._recorder.tally.reports, None)
+
+    def _record(self, space: int, group: list[Found], result: Embedded) -> None:
+        for refusal in result.refusals:
+            self._recorder.refuse(group[refusal.position], refusal.stage, refusal.reason)
+        if result.positions:
+            found = [group[position] for position in result.positions]
+            self._recorder.embedded(space, found, result.vectors)
+
+    def _save_indexes(self) -> None:
+        for kind in ("image", "text"):
+            space = self._targets.space(kind)
+            if self._catalog.last_seq(space.id):
+                self._progress("indexing", 0, None)
+                self._workspace.indexes.save(space)
+
+
+def _executor(workers: int) -> Executor:
+    name = "serial" if workers <= 1 else "pool"
+    factory: ExecutorFactory = discovery.find_plugin(discovery.EXECUTORS, name).load()
+    return factory.create(workers)

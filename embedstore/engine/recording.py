@@ -1,0 +1,218 @@
+"""From what an ingest found to committed batches and the counts a person sees."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from embedstore.contracts.image import F32
+from embedstore.contracts.record import Asset
+from embedstore.engine.requests import IngestReport, Outcome
+from embedstore.engine.survey import Entry, Surveyed
+from embedstore.readers.walk import Unreachable
+from embedstore.storage.batches import (
+    Assertion,
+    IngestBatch,
+    NewItem,
+    NewSource,
+    NewVectors,
+    Problem,
+)
+from embedstore.storage.catalog import Catalog
+
+KNOWN = "already in the store"
+_WAITING_TOGETHER = 256
+
+Found = tuple[Surveyed, Entry]
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of one run, in items; a file that yields none counts once."""
+
+    added: int = 0
+    images: int = 0
+    reports: int = 0
+    conflicts: int = 0
+    known: Counter[str] = field(default_factory=Counter)
+    skips: list[Outcome] = field(default_factory=list)
+    failures: list[Outcome] = field(default_factory=list)
+
+    @property
+    def seen(self) -> int:
+        """Items met so far."""
+        return self.added + self.skipped + len(self.failures)
+
+    @property
+    def skipped(self) -> int:
+        """Items passed over: not images, or known."""
+        return len(self.skips) + self.known.total()
+
+    def report(self, run: int, unmatched_rows: int, seconds: float) -> IngestReport:
+        """The run as a shell shows it."""
+        known = [
+            Outcome(path=path, reason=KNOWN if n == 1 else f"{KNOWN} ({n} items)")
+            for path, n in self.known.items()
+        ]
+        return IngestReport(
+            run=run,
+            seen=self.seen,
+            added=self.added,
+            skipped=self.skipped,
+            failed=len(self.failures),
+            known=self.known.total(),
+            images=self.images,
+            reports=self.reports,
+            conflicts=self.conflicts,
+            unmatched_rows=unmatched_rows,
+            images_per_s=round(self.images / seconds, 2) if self.images else 0.0,
+            skips=tuple(self.skips + known),
+            failures=tuple(self.failures),
+        )
+
+
+class Recorder:
+    """Commits what a run found. Small findings wait for company; vectors are committed as they come."""
+
+    def __init__(self, catalog: Catalog, run: int) -> None:
+        self._catalog = catalog
+        self._run = run
+        self._left: Counter[str] = Counter()
+        self._flawed: set[str] = set()
+        self._sources: list[NewSource] = []
+        self._problems: list[Problem] = []
+        self._present: list[Found] = []
+        self.tally = Tally()
+
+    def meet(self, surveyed: Surveyed) -> None:
+        """Take note of a source: its failure, its skips, how many items are to come."""
+        path = surveyed.source.path
+        self._left[path] = len(surveyed.entries)
+        if surveyed.settled is not None:
+            self.tally.known[path] += max(surveyed.settled, 1)
+        elif surveyed.problem is not None:
+            self._problem(path, "", "describe", surveyed.problem)
+            self._outside(surveyed, "failed", surveyed.problem)
+        else:
+            for skip in surveyed.skips:
+                self.tally.skips.append(Outcome(path=path, reason=skip.reason, part=skip.part))
+                self._problems.append(
+                    Problem(path=path, part=skip.part, stage="describe", reason=skip.reason, kind="skip")
+                )
+            if not surveyed.entries:
+                reason = surveyed.skips[0].reason if surveyed.skips else "holds no image and no report"
+                if not surveyed.skips:
+                    self.tally.skips.append(Outcome(path=path, reason=reason))
+                self._outside(surveyed, "skipped", reason)
+        self._settle_waiting()
+
+    def present(self, found: Found) -> None:
+        """An item that has its vector already; its source and metadata are still recorded."""
+        self._present.append(found)
+        self.tally.known[found[0].source.path] += 1
+        self._settle_waiting()
+
+    def refuse(self, found: Found, stage: str, reason: str) -> None:
+        """An item that could not be read or encoded."""
+        surveyed, entry = found
+        path = surveyed.source.path
+        self._left[path] -= 1
+        self._flawed.add(path)
+        self._problem(path, entry.found.part, stage, reason)
+        if self._left[path] == 0:
+            self._outside(surveyed, "failed", reason)
+
+    def embedded(self, space_id: int, found: Sequence[Found], vectors: F32) -> None:
+        """Items with their new vectors; returns when they are acknowledged."""
+        self._commit(
+            found, NewVectors(space_id=space_id, keys=tuple(e.key for _, e in found), vectors=vectors)
+        )
+        images = sum(isinstance(entry.found, Asset) for _, entry in found)
+        self.tally.images += images
+        self.tally.reports += len(found) - images
+        self.tally.added += len(found)
+
+    def flush(self) -> None:
+        """Commit everything that still waits."""
+        present, self._present = self._present, []
+        if present or self._sources or self._problems:
+            self._commit(present, None)
+
+    def _settle_waiting(self) -> None:
+        if len(self._present) + len(self._sources) + len(self._problems) >= _WAITING_TOGETHER:
+            self.flush()
+
+    def _problem(self, path: str, part: str, stage: str, reason: str) -> None:
+        self.tally.failures.append(Outcome(path=path, reason=reason, part=part))
+        self._problems.append(Problem(path=path, part=part, stage=stage, reason=reason))
+
+    def _outside(self, surveyed: Surveyed, outcome: str, reason: str) -> None:
+        if isinstance(surveyed.source, Unreachable):
+            return
+        self._sources.append(_source(surveyed, outcome=outcome, reason=reason))
+
+    def _commit(self, found: Sequence[Found], vectors: NewVectors | None) -> None:
+        sources: dict[str, NewSource] = {}
+        for surveyed, entry in found:
+            path = surveyed.source.path
+            self._left[path] -= 1
+            whole = self._left[path] <= 0 and path not in self._flawed
+            reader = entry.found.reader if isinstance(entry.found, Asset) else "report"
+            sources[path] = _source(surveyed, reader=reader, complete=whole)
+        waiting, self._sources = self._sources, []
+        problems, self._problems = self._problems, []
+        committed = self._catalog.commit(
+            IngestBatch(
+                sources=(*(s for s in waiting if s.path not in sources), *sources.values()),
+                items=tuple(_item(surveyed, entry) for surveyed, entry in found),
+                vectors=(vectors,) if vectors is not None else (),
+                problems=tuple(problems),
+                assertions=tuple(_assertions(found)),
+                run_id=self._run,
+            )
+        )
+        self.tally.conflicts += committed.conflicts
+
+
+def _source(
+    surveyed: Surveyed, outcome: str = "items", reason: str = "", reader: str = "", complete: bool = True
+) -> NewSource:
+    source = surveyed.source
+    assert not isinstance(source, Unreachable)
+    return NewSource(
+        path=source.path,
+        size=source.size,
+        mtime_ns=source.mtime_ns,
+        sha256=surveyed.sha256,
+        outcome=outcome,  # type: ignore[arg-type]
+        reason=reason,
+        reader=reader,
+        complete=complete,
+    )
+
+
+def _item(surveyed: Surveyed, entry: Entry) -> NewItem:
+    found = entry.found
+    image = isinstance(found, Asset)
+    return NewItem(
+        source=surveyed.source.path,
+        sha256=entry.key[0],
+        part=entry.key[1],
+        kind="image" if image else "report",
+        reader=found.reader if isinstance(found, Asset) else "report",
+        header=found.header,
+        text=None if isinstance(found, Asset) else found.text,
+        about_path=None if isinstance(found, Asset) else found.about_path,
+    )
+
+
+def _assertions(found: Sequence[Found]) -> list[Assertion]:
+    """What a table said against a file's own header."""
+    return [
+        Assertion(
+            key=entry.key, source=surveyed.source.path, field=c.field, kept=str(c.kept), other=str(c.other)
+        )
+        for surveyed, entry in found
+        for c in entry.conflicts
+    ]

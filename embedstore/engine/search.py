@@ -1,0 +1,206 @@
+"""Search: a query becomes a vector, a filter an allow-set, the answer a list of hits with their metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from embedstore.contracts.encoder import TowerKind
+from embedstore.contracts.image import F32, I64, ImageInput
+from embedstore.contracts.index import VectorIndex
+from embedstore.contracts.query import Answer, Hit, Item, Query
+from embedstore.contracts.record import Asset
+from embedstore.engine.bridges import OpenBridge, bridge_between
+from embedstore.engine.encoders import tower_of
+from embedstore.engine.indexing import gatherer
+from embedstore.engine.workspace import Workspace
+from embedstore.errors import BridgeMissing, NotFound, UsageError
+from embedstore.indexes.exact import factory as exact_factory
+from embedstore.indexes.search import search_groups, search_vectors
+from embedstore.readers.choose import ReaderSet
+from embedstore.readers.sources import FileSource
+from embedstore.storage.batches import ItemKind
+from embedstore.storage.filters import Where, parse_where
+from embedstore.storage.records import SpaceRow
+
+_PROJECTED_TOGETHER = 8192
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Aim:
+    """A query vector, the space whose vectors it is compared with, and the bridge they meet over, if any."""
+
+    vector: F32
+    space: SpaceRow
+    bridge: OpenBridge | None = None
+
+
+def search(workspace: Workspace, query: Query) -> Answer:
+    """Answer one query.
+
+    Raises UsageError, FilterError, NotFound (an id, a file), BridgeMissing, ReadFailure (the query's file).
+    """
+    if sum(given is not None for given in (query.image, query.text, query.like)) != 1:
+        raise UsageError("give exactly one of --image, --text and --like")
+    if query.k < 1:
+        raise UsageError(f"-k must be at least 1, not {query.k}")
+    where = parse_where(query.where) if query.where else None
+    aim = _aim(workspace, query)
+    allow = _allowed(workspace, query, where, aim.space)
+    ids, scores, exact = _nearest(workspace, query, aim, allow)
+    catalog = workspace.catalog
+    items = catalog.items(catalog.vector_items(aim.space.id, ids).items.tolist())
+    hits = tuple(
+        Hit(rank=rank, score=float(score), item=item)
+        for rank, (score, item) in enumerate(zip(scores, items, strict=True), 1)
+    )
+    return Answer(
+        query=query,
+        space=aim.space.fingerprint,
+        encoder=aim.space.encoder,
+        exact=exact,
+        matched=len(allow),
+        hits=hits,
+        bridge=aim.bridge.summary if aim.bridge else None,
+    )
+
+
+def _aim(workspace: Workspace, query: Query) -> _Aim:
+    wanted: TowerKind = "image" if query.within == "images" else "text"
+    if query.like is not None:
+        return _aim_from_item(workspace, query, query.like)
+    if query.image is not None:
+        space = workspace.space("image", query.encoder)
+        return _meet(
+            workspace, query, embed_file(workspace, space, Path(query.image)), space, "image", wanted
+        )
+    text = query.text or ""
+    if not text.strip():
+        raise UsageError("--text is empty; say what to look for")
+    return _aim_from_text(workspace, query, text, wanted)
+
+
+def _aim_from_item(workspace: Workspace, query: Query, item_id: int) -> _Aim:
+    item = workspace.catalog.item(item_id)
+    kind: TowerKind = "image" if item.kind == "image" else "text"
+    wanted: TowerKind = "image" if query.within == "images" else "text"
+    space = workspace.space(kind, query.encoder)
+    found, vectors = workspace.catalog.item_vectors(space.id, np.array([item_id], np.int64))
+    if not len(found):
+        raise NotFound(f"item {item_id} has no vector of '{space.encoder}'; choose another with --encoder")
+    return _meet(workspace, query, vectors[0], space, kind, wanted)
+
+
+def _aim_from_text(workspace: Workspace, query: Query, text: str, wanted: str) -> _Aim:
+    if wanted == "text":
+        space = workspace.space("text", query.encoder)
+        return _Aim(workspace.encoder_of(space, "text").encode_texts([text])[0], space)
+    images = workspace.space("image", query.encoder)
+    if "text" in images.kinds or _speaks(workspace, images):
+        return _Aim(workspace.encoder_of(images, "text").encode_texts([text])[0], images)
+    bridge = bridge_between(workspace, images, query.bridge)
+    texts = workspace.catalog.space(bridge.text_space)
+    vector = workspace.encoder_of(texts, "text").encode_texts([text])[0]
+    return _Aim(vector, images, bridge)
+
+
+def _speaks(workspace: Workspace, space: SpaceRow) -> bool:
+    return bool(space.spec.get("shared_space"))
+
+
+def _meet(workspace: Workspace, query: Query, vector: F32, space: SpaceRow, kind: str, wanted: str) -> _Aim:
+    """Bring a vector of one kind to the space that is searched, over a bridge when they differ."""
+    if kind == wanted or _speaks(workspace, space):
+        return _Aim(vector, space)
+    images = space if kind == "image" else workspace.space("image", query.encoder)
+    bridge = bridge_between(workspace, images, query.bridge)
+    other = workspace.catalog.space(bridge.image_space if wanted == "image" else bridge.text_space)
+    if space.fingerprint not in (bridge.image_space, bridge.text_space):
+        raise BridgeMissing(
+            f"bridge '{bridge.name}' does not start from the query's space; fit one that does"
+        )
+    return _Aim(vector, other, bridge)
+
+
+def embed_file(workspace: Workspace, space: SpaceRow, path: Path) -> F32:
+    """The vector of an image file that need not be in the store; its first image when it holds several."""
+    readers = ReaderSet.installed(workspace.settings.limits)
+    if not path.exists():
+        raise NotFound(f"{path}: no such file")
+    found = next((one for one in readers.describe(FileSource.of(path)) if isinstance(one, Asset)), None)
+    if found is None:
+        raise UsageError(f"{path}: holds no image; use --text for words")
+    encoder = workspace.encoder_of(space, "image")
+    image = readers.read(found, tower_of(encoder, "image").wants)
+    vector: F32 = encoder.encode_images([ImageInput(image)])[0]
+    return vector
+
+
+def _allowed(workspace: Workspace, query: Query, where: Where | None, space: SpaceRow) -> I64:
+    kind: ItemKind = "image" if query.within == "images" else "report"
+    excluded = (query.exclude_patient,) if query.exclude_patient else ()
+    return workspace.catalog.vector_ids(space.id, where, kind, excluded)
+
+
+def _nearest(workspace: Workspace, query: Query, aim: _Aim, allow: I64) -> tuple[I64, F32, bool]:
+    catalog, space = workspace.catalog, aim.space
+    gather: Callable[[I64], F32] = gatherer(catalog, space)
+    vector = aim.vector
+    index: VectorIndex
+    if aim.bridge is None:
+        index = workspace.indexes.get(space, query.index)
+        restricted = None if len(allow) == len(index) else allow
+    else:
+        to_joint = aim.bridge.side_of(space)
+        vector = aim.bridge.other_side(space)(vector[None])[0]
+        if not vector.any():
+            raise UsageError(
+                f"bridge '{aim.bridge.name}' has met nothing like this query in its pairs; say it in the "
+                "words of a report, or fit a bridge of kind ridge"
+            )
+        index, gather = _joint_index(gather, to_joint, allow)
+        allow = restricted = index.ids()
+    if query.per == "image":
+        found = search_vectors(index, gather, vector, query.k, restricted)
+    else:
+
+        def groups(ids: I64) -> I64:
+            codes = catalog.vector_items(space.id, ids)
+            return codes.patients if query.per == "patient" else codes.studies
+
+        found = search_groups(index, gather, vector, query.k, restricted, groups)
+    ids, scores = found.neighbours.ids[0], found.neighbours.scores[0]
+    return ids[ids >= 0], scores[ids >= 0], found.exact
+
+
+def _joint_index(
+    gather: Callable[[I64], F32], to_joint: Callable[[F32], F32], allow: I64
+) -> tuple[VectorIndex, Callable[[I64], F32]]:
+    """Allowed vectors carried over a bridge, held in an exact index for this query.
+
+    A vector the bridge says nothing about (a zero row) is left out.
+    """
+    blocks = [allow[i : i + _PROJECTED_TOGETHER] for i in range(0, len(allow), _PROJECTED_TOGETHER)]
+    joint = (
+        np.concatenate([to_joint(gather(block)) for block in blocks]) if blocks else to_joint(gather(allow))
+    )
+    known = np.abs(joint).max(axis=1, initial=0) > 0
+    ids, joint = allow[known], np.ascontiguousarray(joint[known], np.float32)
+    index = exact_factory.create(joint.shape[1])
+    if len(ids):
+        index.add(ids, joint, 1)
+
+    def rows(wanted: I64) -> F32:
+        found: F32 = joint[np.searchsorted(ids, wanted)]
+        return found
+
+    return index, rows
+
+
+def items_where(workspace: Workspace, where: str | None) -> list[Item]:
+    """Images and reports that pass a filter."""
+    found = workspace.catalog.select_items(parse_where(where) if where else None)
+    return workspace.catalog.items(found.tolist())

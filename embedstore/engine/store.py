@@ -1,0 +1,188 @@
+"""The Store: all that shells and notebooks need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from embedstore.contracts.query import Answer, Item, Query
+from embedstore.engine import bridges as _bridges
+from embedstore.engine import heads as _heads
+from embedstore.engine import ingest as _ingest
+from embedstore.engine import labels as _labels
+from embedstore.engine import maintain as _maintain
+from embedstore.engine import search as _search
+from embedstore.engine import zeroshot as _zeroshot
+from embedstore.engine.indexing import IndexShelf
+from embedstore.engine.requests import (
+    BridgeCard,
+    BridgeRequest,
+    Finding,
+    HeadCard,
+    HeadReport,
+    HeadRequest,
+    IngestReport,
+    IngestRequest,
+    LabelSetCard,
+    Outcome,
+    Progress,
+    Status,
+    VoteRequest,
+    ZeroShotRequest,
+    ZeroShotResult,
+    silent,
+)
+from embedstore.engine.thumbnails import Thumbnails
+from embedstore.engine.workspace import Workspace
+from embedstore.settings import Settings
+from embedstore.storage.catalog import Catalog
+from embedstore.storage.migrate import upgrade_store
+from embedstore.storage.store import create_store, open_store
+
+
+class Store:
+    """An open store; a context manager. Encoders are loaded when they are first needed and kept.
+
+    Reading never waits for a writer. Writing verbs take the writer lease for their duration and raise
+    StoreBusy when another process has it.
+    """
+
+    def __init__(self, catalog: Catalog) -> None:
+        settings = Settings.from_environment()
+        self._workspace = Workspace(catalog, IndexShelf(catalog), settings)
+
+    @classmethod
+    def create(cls, path: Path, db: str | None = None) -> Store:
+        """Create a store in a new or empty folder, and open it. db: SQLAlchemy URL, default SQLite inside."""
+        create_store(path, db)
+        return cls.open(path)
+
+    @classmethod
+    def open(cls, path: Path) -> Store:
+        """Open a store. Raises NotFound, SchemaMismatch, StoreDamaged."""
+        return cls(open_store(path))
+
+    def close(self) -> None:
+        """Release files and connections."""
+        self._workspace.catalog.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def path(self) -> Path:
+        """The store's folder."""
+        return self._workspace.catalog.folder.path
+
+    def ingest(self, request: IngestRequest, progress: Progress = silent) -> IngestReport:
+        """Embed and record what is new under the request's paths; see `engine.ingest`."""
+        return _ingest.ingest(self._workspace, request, progress)
+
+    def search(self, query: Query) -> Answer:
+        """Answer one query; see `engine.search`."""
+        return _search.search(self._workspace, query)
+
+    def item(self, item_id: int) -> Item:
+        """One image or report. Raises NotFound."""
+        return self._workspace.catalog.item(item_id)
+
+    def items(self, where: str | None = None) -> list[Item]:
+        """Images and reports that pass a filter, all when there is none."""
+        return _search.items_where(self._workspace, where)
+
+    def thumbnail(self, item_id: int, size: int = 160) -> bytes | None:
+        """PNG that fits in size x size pixels; None for a report or when the source is gone."""
+        return self._thumbnails.png(item_id, size)
+
+    @cached_property
+    def _thumbnails(self) -> Thumbnails:
+        return Thumbnails(self._workspace)
+
+    def fit_bridge(self, request: BridgeRequest) -> BridgeCard:
+        """Learn a bridge from linked pairs and record it; see `engine.bridges`."""
+        return _bridges.fit_bridge_from_store(self._workspace, request)
+
+    def bridges(self) -> tuple[BridgeCard, ...]:
+        """Recorded bridges, newest first."""
+        models = self._workspace.catalog.models
+        return tuple(_bridges.card_of(models.bridge(row.name)) for row in models.bridges())
+
+    def zeroshot(self, request: ZeroShotRequest) -> ZeroShotResult:
+        """Score and label images by prompts; see `engine.zeroshot`."""
+        return _zeroshot.zeroshot(self._workspace, request)
+
+    def run_votes(self, request: VoteRequest, progress: Progress = silent) -> LabelSetCard:
+        """Collect votes of a voters file; see `engine.labels`."""
+        return _labels.run_votes(self._workspace, request, progress)
+
+    def label_report(self, label_set: str, truth: str | None = None) -> LabelSetCard:
+        """Coverage, overlap, conflict, and accuracy against a truth column."""
+        return _labels.label_report(self._workspace, label_set, truth)
+
+    def fit_label_model(self, label_set: str, truth: str | None = None) -> LabelSetCard:
+        """Fuse the active votes of a label set; the majority vote is kept beside the result."""
+        return _labels.fit_label_model(self._workspace, label_set, truth)
+
+    def export_labels(self, label_set: str, out: Path) -> int:
+        """Write fused labels to .csv or .parquet; returns the rows written."""
+        return _labels.export_labels(self._workspace, label_set, out)
+
+    def fit_head(self, request: HeadRequest) -> HeadCard:
+        """Fit and record a linear head; see `engine.heads`."""
+        return _heads.fit_head(self._workspace, request)
+
+    def evaluate_head(self, name: str, where: str | None = None) -> HeadReport:
+        """Judge a head on patients it was not fitted on."""
+        return _heads.evaluate_head(self._workspace, name, where)
+
+    def apply_head(self, name: str, where: str | None = None, encoder: str | None = None) -> int:
+        """Write a head's predictions into SQL; returns how many."""
+        return _heads.apply_head(self._workspace, name, where, encoder)
+
+    def heads(self) -> tuple[HeadCard, ...]:
+        """Recorded heads."""
+        return tuple(_heads.card_of(row) for row in self._workspace.catalog.models.heads())
+
+    def status(self) -> Status:
+        """The store at a glance."""
+        return _maintain.status(self._workspace)
+
+    def failures(self) -> tuple[Outcome, ...]:
+        """Sources and parts that could not be read or encoded."""
+        return self._problems("failure")
+
+    def skips(self) -> tuple[Outcome, ...]:
+        """Sources and parts that are no images."""
+        return self._problems("skip")
+
+    def _problems(self, kind: Any) -> tuple[Outcome, ...]:
+        rows = self._workspace.catalog.failures(kind=kind)
+        return tuple(Outcome(path=row.path, part=row.part, reason=row.reason) for row in rows)
+
+    def conflicts(self) -> tuple[Mapping[str, Any], ...]:
+        """Where two sources of the same bytes, or a table and a file, disagree."""
+        names = ("item_id", "path", "field", "kept", "other", "other_path")
+        rows = self._workspace.catalog.conflicts()
+        return tuple({name: getattr(row, name) for name in names} for row in rows)
+
+    def verify(self) -> tuple[Finding, ...]:
+        """What is damaged or inconsistent; () when the store is sound."""
+        return _maintain.verify(self._workspace)
+
+    def reindex(self, progress: Progress = silent) -> tuple[Mapping[str, Any], ...]:
+        """Rebuild every index from the stored vectors."""
+        return _maintain.reindex(self._workspace, progress)
+
+
+def migrate(path: Path) -> tuple[str | None, str]:
+    """Bring a store's schema up to this program; returns the old and the new revision."""
+    done = upgrade_store(path)
+    return done.old, done.new

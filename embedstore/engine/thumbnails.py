@@ -1,0 +1,54 @@
+"""Small pictures of items, made from their sources when they are asked for."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from PIL import Image as Picture
+
+from embedstore.contracts.query import Item
+from embedstore.contracts.record import Asset
+from embedstore.engine.workspace import Workspace
+from embedstore.errors import EmbedstoreError, ReadFailure
+from embedstore.readers.choose import ReaderSet
+from embedstore.readers.sources import source_at
+
+
+class Thumbnails:
+    """Makes thumbnails; keeps its readers, so that many rows of one array are cheap."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._readers = ReaderSet.installed(workspace.settings.limits)
+
+    def png(self, item_id: int, size: int) -> bytes | None:
+        """A PNG that fits in size x size pixels; None for a report, or when no source can be read now."""
+        item = self._workspace.catalog.item(item_id)
+        if item.kind != "image":
+            return None
+        for path in item.paths:
+            try:
+                return self._picture(item, path, size)
+            except EmbedstoreError:
+                continue
+        return None
+
+    def _picture(self, item: Item, path: str, size: int) -> bytes:
+        source = source_at(path, self._workspace.settings.limits)
+        asset = next(
+            (
+                found
+                for found in self._readers.describe(source)
+                if isinstance(found, Asset) and found.part == item.part
+            ),
+            None,
+        )
+        if asset is None:
+            raise ReadFailure("the file no longer holds this part")
+        pixels = np.asarray(self._readers.read(asset, "display").pixels)
+        picture = Picture.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+        picture.thumbnail((size, size), Picture.Resampling.LANCZOS)
+        out = io.BytesIO()
+        picture.save(out, "PNG", optimize=True)
+        return out.getvalue()

@@ -1,0 +1,196 @@
+"""Voters from a YAML file: report rules, zero-shot prompts, labelled neighbours and metadata, ready to vote.
+
+    label_set: effusion                 # or given on the command line
+    classes: [absent, present]          # optional, this is the default
+    voters:
+      report rules:   {kind: rules}                          # the shipped chest lexicon; or lexicon: FILE
+      prompts:        {kind: zeroshot, prompts: chest.yaml, calibrate_where: "site = 'A'", threshold: 0.8}
+      neighbours:     {kind: neighbours, column: attr.effusion, where: "site = 'A'", k: 5, agreement: 0.8}
+      ordering note:  {kind: metadata, column: study_description, lookup: {pleural tap: present}}
+
+`finding` (rules, zeroshot) and `column` (neighbours, `attr.NAME`) are the label set's name unless said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from embedstore import discovery
+from embedstore.contracts.labels import LabelingFunction, LabelSet
+from embedstore.engine.requests import ZeroShotRequest
+from embedstore.engine.workspace import Workspace
+from embedstore.engine.zeroshot import calibration_for, present_absent, prompt
+from embedstore.errors import BadInputFile, UsageError
+from embedstore.fingerprint import digest
+from embedstore.learning.lexicon import chest_lexicon, load_lexicon
+from embedstore.learning.linear import encode_labels
+from embedstore.learning.prompts import chest_prompts, load_prompts
+from embedstore.learning.rules import RuleVoter
+from embedstore.learning.votes import BINARY, KnnVoter, MetadataVoter, ZeroShotVoter
+from embedstore.learning.yaml_file import mapping_of, only_keys, read_mapping
+from embedstore.storage.filters import parse_where
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Voter:
+    """A labelling function under the name its file gives it. barred: patients it must not judge (they taught
+    it); their votes are abstentions."""
+
+    name: str
+    function: LabelingFunction
+    barred: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Setting:
+    workspace: Workspace
+    label_set: LabelSet
+    folder: Path
+    encoder: str | None
+    name: str
+    told: Mapping[str, Any]
+
+    def file(self, key: str) -> Path | None:
+        """A file named in the YAML, relative to the YAML's own folder."""
+        return self.folder / str(self.told[key]) if key in self.told else None
+
+
+def load_voters(
+    workspace: Workspace, path: Path, label_set: str | None, encoder: str | None
+) -> tuple[LabelSet, tuple[Voter, ...]]:
+    """Read a voters file and build its voters. Raises BadInputFile naming file and voter."""
+    found = read_mapping(path)
+    only_keys(found, ("label_set", "classes", "voters"), str(path))
+    name = label_set or found.get("label_set")
+    if not isinstance(name, str) or not name.strip():
+        raise BadInputFile(f"{path}: 'label_set' is missing; add it, or give --label-set NAME")
+    classes = found.get("classes", list(BINARY))
+    if not isinstance(classes, list) or len(classes) < 2:
+        raise BadInputFile(f"{path}: 'classes': expected a list of at least two names")
+    labels = LabelSet(name=name.strip(), classes=tuple(str(c) for c in classes))
+    voters = []
+    for voter, told in mapping_of(found.get("voters"), f"{path}: 'voters'").items():
+        where = f"{path}: voter '{voter}'"
+        told = mapping_of(told, where)
+        build = _BUILDERS.get(str(told.get("kind")))
+        if build is None:
+            raise BadInputFile(f"{where}: 'kind' must be one of {', '.join(_BUILDERS)}")
+        setting = _Setting(workspace, labels, path.parent, encoder, str(voter), told)
+        only_keys(told, ("kind", *_KEYS[str(told["kind"])]), where)
+        try:
+            voters.append(build(setting))
+        except (BadInputFile, UsageError) as error:
+            raise BadInputFile(f"{where}: {error}") from error
+    return labels, tuple(voters)
+
+
+def _rules(setting: _Setting) -> Voter:
+    path = setting.file("lexicon")
+    lexicon = load_lexicon(path) if path else chest_lexicon()
+    finding = str(setting.told.get("finding", setting.label_set.name))
+    if finding not in lexicon.findings:
+        raise UsageError(f"the lexicon has no finding '{finding}'; it has: {', '.join(lexicon.findings)}")
+    if setting.label_set.classes != BINARY:
+        raise UsageError("report rules vote on classes [absent, present] only")
+    return Voter(setting.name, RuleVoter(lexicon=lexicon, finding=finding))
+
+
+def _zeroshot(setting: _Setting) -> Voter:
+    path, told = setting.file("prompts"), setting.told
+    prompts = load_prompts(path) if path else chest_prompts()
+    prompted = prompt(setting.workspace, prompts, setting.encoder, told.get("bridge"))
+    column = None
+    if prompts.kind == "findings":
+        finding = str(told.get("finding", setting.label_set.name))
+        if finding not in prompts.classes:
+            raise UsageError(
+                f"the prompts have no finding '{finding}'; they have: {', '.join(prompts.classes)}"
+            )
+        column = prompts.classes.index(finding)
+    elif prompts.classes != setting.label_set.classes:
+        raise UsageError("the prompts' classes are not those of the label set")
+    request = ZeroShotRequest(
+        classes=path or Path("chest.yaml"),
+        calibrate_where=told.get("calibrate_where"),
+        truth=told.get("truth"),
+    )
+    calibration, taught = calibration_for(setting.workspace, prompted, request)
+    identity = [prompts.sha256, prompted.bridge.name if prompted.bridge else None, told.get("threshold")]
+    identity.append(calibration.to_json() if calibration else None)
+    voter = ZeroShotVoter(
+        label_set=setting.label_set,
+        version=digest(identity)[:16],
+        prototypes=prompted.prototypes,
+        column=column,
+        calibration=calibration,
+        threshold=told.get("threshold"),
+        to_joint=prompted.to_joint,
+    )
+    anchors = prompted.bridge.anchor_patients if prompted.bridge else frozenset[str]()
+    return Voter(setting.name, voter, anchors | taught)
+
+
+def _neighbours(setting: _Setting) -> Voter:
+    told, catalog = setting.told, setting.workspace.catalog
+    space = setting.workspace.space("image", setting.encoder)
+    column = str(told.get("column", f"attr.{setting.label_set.name}"))
+    where = parse_where(str(told["where"])) if "where" in told else None
+    items, vectors = catalog.item_vectors(space.id, catalog.select_items(where, "image"))
+    values = catalog.column(items, column)
+    binary = setting.label_set.classes == BINARY
+    labels = present_absent(values) if binary else encode_labels(values, setting.label_set.classes)[0]
+    known = labels >= 0
+    if not known.any():
+        raise UsageError(f"no image has a label in column '{column}' to be a neighbour's")
+    voter = KnnVoter(
+        label_set=setting.label_set,
+        vectors=vectors[known],
+        labels=labels[known],
+        patients=np.array(catalog.patient_groups(items))[known],
+        k=int(told.get("k", 5)),
+        agreement=float(told.get("agreement", 0.8)),
+    )
+    return Voter(setting.name, voter)
+
+
+def _metadata(setting: _Setting) -> Voter:
+    told = setting.told
+    if "column" not in told or not isinstance(told.get("lookup"), dict):
+        raise UsageError("needs 'column' and 'lookup' (a value of the column to one of the classes)")
+    voter = MetadataVoter(
+        label_set=setting.label_set,
+        column=str(told["column"]),
+        lookup={str(value): str(said) for value, said in told["lookup"].items()},
+        default=None if told.get("default") is None else str(told["default"]),
+        name=setting.name,
+    )
+    return Voter(setting.name, voter)
+
+
+def _plugin(setting: _Setting) -> Voter:
+    """A labelling function that an installed package offers (entry point `embedstore.labelers`)."""
+    function = discovery.find_plugin(discovery.LABELERS, str(setting.told.get("plugin"))).load()
+    if not isinstance(function, LabelingFunction):
+        raise UsageError(f"plugin '{setting.told.get('plugin')}' is no labelling function")
+    return Voter(setting.name, function)
+
+
+_BUILDERS: Mapping[str, Callable[[_Setting], Voter]] = {
+    "rules": _rules,
+    "zeroshot": _zeroshot,
+    "neighbours": _neighbours,
+    "metadata": _metadata,
+    "plugin": _plugin,
+}
+_KEYS: Mapping[str, tuple[str, ...]] = {
+    "rules": ("lexicon", "finding"),
+    "zeroshot": ("prompts", "finding", "bridge", "calibrate_where", "truth", "threshold"),
+    "neighbours": ("column", "where", "k", "agreement"),
+    "metadata": ("column", "lookup", "default"),
+    "plugin": ("plugin",),
+}

@@ -1,0 +1,283 @@
+"""Zero-shot labels: prompts against stored image vectors, over a bridge where the encoder reads no text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from embedstore.contracts.image import F32, I64
+from embedstore.contracts.labels import LabelSet, Vote
+from embedstore.engine.bridges import OpenBridge, bridge_between
+from embedstore.engine.requests import ZeroShotRequest, ZeroShotResult, ZeroShotRow
+from embedstore.engine.workspace import Workspace
+from embedstore.errors import LeakageRefused, UsageError
+from embedstore.evaluation.intervals import bootstrap
+from embedstore.evaluation.metrics import auroc, balanced_accuracy
+from embedstore.fingerprint import digest
+from embedstore.learning.calibrate import Calibration, fit_calibration
+from embedstore.learning.linear import encode_labels
+from embedstore.learning.prompts import PromptSet, Prototypes, load_prompts
+from embedstore.learning.zeroshot import Decisions, class_scores, decide
+from embedstore.storage.filters import parse_where
+from embedstore.storage.records import SpaceRow
+
+ABSENT_WORDS = frozenset({"0", "no", "absent", "false", "n"})
+PRESENT_WORDS = frozenset({"1", "yes", "present", "true", "y"})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PromptedSpace:
+    """Prompts ready to meet the images of a space. to_joint: carries image vectors to where prompts are."""
+
+    space: SpaceRow
+    prompts: PromptSet
+    prototypes: Prototypes
+    bridge: OpenBridge | None
+    to_joint: Callable[[F32], F32] | None
+
+    def scores(self, vectors: F32) -> F32:
+        """(n, dim) stored image vectors to (n, classes) scores, larger is likelier."""
+        found: F32 = class_scores(self.prototypes, self.to_joint(vectors) if self.to_joint else vectors)
+        return found
+
+
+def prompt(
+    workspace: Workspace, prompts: PromptSet, encoder: str | None, bridge: str | None
+) -> PromptedSpace:
+    """Embed a prompt set where the images of `encoder` can meet it. Raises BridgeMissing."""
+    space = workspace.space("image", encoder)
+    if space.spec.get("shared_space"):
+        vectors = workspace.encoder_of(space, "text").encode_texts(prompts.texts)
+        return PromptedSpace(space, prompts, prompts.prototypes(vectors), None, None)
+    over = bridge_between(workspace, space, bridge)
+    texts = workspace.catalog.space(over.text_space)
+    vectors = over.bridge.texts_to_joint(workspace.encoder_of(texts, "text").encode_texts(prompts.texts))
+    return PromptedSpace(space, prompts, prompts.prototypes(vectors), over, over.bridge.images_to_joint)
+
+
+def zeroshot(workspace: Workspace, request: ZeroShotRequest) -> ZeroShotResult:
+    """Score images against a prompt set, and label those that may be labelled.
+
+    Raises BridgeMissing, LeakageRefused (scored patients taught the bridge), BadInputFile, FilterError.
+    """
+    prompted = prompt(workspace, load_prompts(request.classes), request.encoder, request.bridge)
+    calibration, calibrated_on = calibration_for(workspace, prompted, request)
+    items, vectors, patients = _scored(workspace, prompted, request, calibrated_on)
+    scores = prompted.scores(vectors)
+    probabilities = calibration.probabilities(scores) if calibration else None
+    decisions = decide(prompted.prompts.kind, scores, probabilities, request.threshold)
+    shown = workspace.catalog.columns(items, ["path", "patient"])
+    rows = _rows(prompted.prompts, items, shown, scores, probabilities, decisions)
+    truth = truth_of(workspace, prompted.prompts, items, request.truth)
+    saved = (
+        _save(workspace, prompted, request, items, decisions, probabilities, calibration)
+        if request.save
+        else 0
+    )
+    return ZeroShotResult(
+        classes=prompted.prompts.classes,
+        calibrated=calibration is not None,
+        space=prompted.space.fingerprint,
+        bridge=prompted.bridge.summary if prompted.bridge else None,
+        rows=rows,
+        metrics=_metrics(prompted.prompts, scores, probabilities, truth, patients),
+        saved_votes=saved,
+    )
+
+
+def refuse_anchors(bridge: OpenBridge | None, patients: list[str]) -> None:
+    """Raise LeakageRefused when patients to be scored taught the bridge."""
+    if bridge is None:
+        return
+    shared = bridge.anchor_patients.intersection(patients)
+    if shared:
+        raise LeakageRefused(
+            f"{len(shared)} of the patients to be scored taught bridge '{bridge.name}'; choose others with "
+            "--where, add --exclude-anchors, or fit a bridge on others: embedstore bridge fit --where"
+        )
+
+
+def _scored(
+    workspace: Workspace, prompted: PromptedSpace, request: ZeroShotRequest, calibrated_on: frozenset[str]
+) -> tuple[I64, F32, list[str]]:
+    catalog = workspace.catalog
+    where = parse_where(request.where) if request.where else None
+    items, vectors = catalog.item_vectors(prompted.space.id, catalog.select_items(where, "image"))
+    patients = catalog.patient_groups(items)
+    anchors = prompted.bridge.anchor_patients if prompted.bridge else frozenset[str]()
+    left_out = calibrated_on | (anchors if request.exclude_anchors else frozenset())
+    kept = np.array([patient not in left_out for patient in patients], bool)
+    items, vectors = items[kept], vectors[kept]
+    patients = [patient for patient, keep in zip(patients, kept, strict=True) if keep]
+    refuse_anchors(prompted.bridge, patients)
+    if not len(items):
+        raise UsageError("no image is left to score; widen --where")
+    return items, vectors, patients
+
+
+def calibration_for(
+    workspace: Workspace, prompted: PromptedSpace, request: ZeroShotRequest
+) -> tuple[Calibration | None, frozenset[str]]:
+    """The calibration the request asks for, and the patients it was learned from; (None, nobody) without."""
+    if request.calibrate_where is None:
+        return None, frozenset()
+    catalog = workspace.catalog
+    items = catalog.select_items(parse_where(request.calibrate_where), "image")
+    items, vectors = catalog.item_vectors(prompted.space.id, items)
+    patients = catalog.patient_groups(items)
+    refuse_anchors(prompted.bridge, patients)
+    truth = truth_of(workspace, prompted.prompts, items, request.truth)
+    if truth is None or not (truth >= 0).any():
+        raise UsageError(
+            "none of the images to calibrate on has a known truth; name its column with --truth, or ingest "
+            "labels with --metadata CSV (a column per finding, 0 or 1)"
+        )
+    prompts = prompted.prompts
+    fitted = fit_calibration(prompts.kind, prompted.scores(vectors), truth, names=prompts.classes)
+    return fitted, frozenset(patients)
+
+
+def truth_of(workspace: Workspace, prompts: PromptSet, items: I64, column: str | None) -> I64 | None:
+    """What the store knows: (n,) class indices, or (n, findings) of 1, 0, -1 (unknown); None when nothing."""
+    catalog = workspace.catalog
+    if prompts.kind == "classes":
+        if column is None:
+            return None
+        return encode_labels(catalog.column(items, column), prompts.classes)[0]
+    found = [present_absent(catalog.column(items, f"attr.{name}")) for name in prompts.classes]
+    truth = np.stack(found, axis=1)
+    return truth if (truth >= 0).any() else None
+
+
+def present_absent(values: list[Any]) -> I64:
+    """1, 0 or -1 of column values such as 1, "no", "present"; anything else is unknown."""
+    words = [
+        str(int(v)) if isinstance(v, float) and v.is_integer() else str(v).strip().lower() for v in values
+    ]
+    return np.array([1 if w in PRESENT_WORDS else 0 if w in ABSENT_WORDS else -1 for w in words], np.int64)
+
+
+def _rows(
+    prompts: PromptSet,
+    items: I64,
+    shown: list[dict[str, Any]],
+    scores: F32,
+    probabilities: F32 | None,
+    decisions: Decisions,
+) -> tuple[ZeroShotRow, ...]:
+    rows = []
+    for n, (item, columns) in enumerate(zip(items.tolist(), shown, strict=True)):
+        row = ZeroShotRow(
+            id=item,
+            path=columns["path"],
+            patient=columns["patient"],
+            scores=_by_class(prompts, scores[n]),
+            probabilities=None if probabilities is None else _by_class(prompts, probabilities[n]),
+            label=None,
+            reason="",
+        )
+        labels, reasons = np.atleast_1d(decisions.labels[n]), np.atleast_1d(decisions.reasons[n])
+        rows.append(_named(prompts, row, labels, reasons))
+    return tuple(rows)
+
+
+def _named(prompts: PromptSet, row: ZeroShotRow, labels: I64, reasons: Any) -> ZeroShotRow:
+    if prompts.kind == "classes":
+        label = prompts.classes[labels[0]] if labels[0] >= 0 else None
+        return replace(row, label=label, reason=str(reasons[0]))
+    words = {1: "present", 0: "absent", -1: None}
+    findings = {name: words[int(label)] for name, label in zip(prompts.classes, labels, strict=True)}
+    if (labels < 0).all():
+        return replace(row, reason=str(reasons[0]), findings=findings)
+    present = ", ".join(name for name, word in findings.items() if word == "present")
+    unsure = ", ".join(name for name, word in findings.items() if word is None)
+    return replace(row, label=present, reason=f"abstains on {unsure}" if unsure else "", findings=findings)
+
+
+def _by_class(prompts: PromptSet, values: F32) -> dict[str, float]:
+    return {name: float(value) for name, value in zip(prompts.classes, values, strict=True)}
+
+
+def _metrics(
+    prompts: PromptSet, scores: F32, probabilities: F32 | None, truth: I64 | None, patients: list[str]
+) -> Mapping[str, Any]:
+    if truth is None:
+        return {}
+    groups = np.array(patients)
+    if prompts.kind == "classes":
+        known = truth >= 0
+        said = scores.argmax(axis=1)[known]
+        best = bootstrap("balanced_accuracy", balanced_accuracy, truth[known], said, groups[known])
+        return {"all": {"balanced_accuracy": best.to_json()}}
+    found: dict[str, Any] = {}
+    for column, name in enumerate(prompts.classes):
+        known = truth[:, column] >= 0
+        if known.any():
+            ranked = bootstrap("auroc", auroc, truth[known, column], scores[known, column], groups[known])
+            found[name] = {"auroc": ranked.to_json()}
+            if probabilities is not None and np.isfinite(probabilities[known, column]).all():
+                said = (probabilities[known, column] >= 0.5).astype(np.int64)
+                share = bootstrap(
+                    "balanced_accuracy", balanced_accuracy, truth[known, column], said, groups[known]
+                )
+                found[name]["balanced_accuracy"] = share.to_json()
+    return found
+
+
+def _save(
+    workspace: Workspace,
+    prompted: PromptedSpace,
+    request: ZeroShotRequest,
+    items: I64,
+    decisions: Decisions,
+    probabilities: F32 | None,
+    calibration: Calibration | None,
+) -> int:
+    """Write decided labels as votes: one label set per finding, one for a set of classes."""
+    prompts = prompted.prompts
+    version = digest(
+        {
+            "prompts": prompts.sha256,
+            "bridge": prompted.bridge.name if prompted.bridge else None,
+            "calibration": calibration.to_json() if calibration else None,
+            "threshold": request.threshold,
+        }
+    )[:16]
+    finding = prompts.kind == "findings"
+    sets = [LabelSet(name=name, classes=("absent", "present")) for name in prompts.classes]
+    sets = sets if finding else [LabelSet(name=prompts.name, classes=prompts.classes)]
+    labels = decisions.labels if finding else decisions.labels[:, None]
+    votes = []
+    for column, label_set in enumerate(sets):
+        for row in np.flatnonzero(labels[:, column] >= 0):
+            value = int(labels[row, column])
+            votes.append(
+                Vote(
+                    item_id=int(items[row]),
+                    label_set=label_set.name,
+                    value=value,
+                    voter=f"zeroshot:{prompts.name}",
+                    voter_version=version,
+                    probability=_probability(probabilities, int(row), column, value, finding),
+                    input_sha256=prompted.space.fingerprint,
+                )
+            )
+    with workspace.catalog.writing():
+        run = workspace.catalog.begin_run("zeroshot", {"prompts": prompts.sha256, "where": request.where})
+        for label_set in sets:
+            workspace.catalog.labels.ensure_label_set(label_set)
+        saved: int = workspace.catalog.labels.save_votes(votes, run)
+        workspace.catalog.end_run(run, {"votes": saved})
+    return saved
+
+
+def _probability(probabilities: F32 | None, row: int, column: int, value: int, finding: bool) -> float | None:
+    if probabilities is None:
+        return None
+    if not finding:
+        return float(probabilities[row, value])
+    present = float(probabilities[row, column])
+    return present if value == 1 else 1 - present
