@@ -10,16 +10,14 @@ from embedstore.contracts.record import Header, Scalar
 from embedstore.readers.dicom_file import DicomFile, Shape
 from embedstore.readers.dicom_transforms import functional_group
 from embedstore.readers.dicom_values import (
-    age_between,
-    age_in_years,
     code,
     integer,
-    iso_date,
     items,
     number,
     numbers,
     text,
 )
+from embedstore.readers.normal import age_between, age_in_years, iso_date, sex_code, side_code
 
 _EXTRA_TEXT = (
     "ImageType",
@@ -45,8 +43,6 @@ _EXTRA_NUMBERS = (
     "MagneticFieldStrength",
     "NumberOfFrames",
 )
-_SEXES = frozenset("MFO")
-_SIDES = frozenset("LRBU")
 
 
 def header_of(file: DicomFile, shape: Shape) -> Header:
@@ -55,7 +51,6 @@ def header_of(file: DicomFile, shape: Shape) -> Header:
     spacing = spacing_of(ds, 0)
     seen = iso_date(text(ds, "StudyDate"))
     age = age_in_years(text(ds, "PatientAge"))
-    sex = code(ds, "PatientSex")
     return Header(
         patient_id=text(ds, "PatientID"),
         patient_issuer=text(ds, "IssuerOfPatientID"),
@@ -73,7 +68,7 @@ def header_of(file: DicomFile, shape: Shape) -> Header:
         study_description=text(ds, "StudyDescription"),
         series_description=text(ds, "SeriesDescription"),
         age=age if age is not None else age_between(iso_date(text(ds, "PatientBirthDate")), seen),
-        sex=sex if sex in _SEXES else None,
+        sex=sex_code(code(ds, "PatientSex")),
         manufacturer=text(ds, "Manufacturer"),
         model=text(ds, "ManufacturerModelName"),
         institution=text(ds, "InstitutionName"),
@@ -133,7 +128,7 @@ def _laterality(ds: Dataset, index: int) -> str | None:
     anatomy = functional_group(ds, index, "FrameAnatomySequence")
     own = code(ds, "ImageLaterality")
     frame = code(anatomy, "FrameLaterality") if anatomy is not None else None
-    return next((side for side in (own, frame, code(ds, "Laterality")) if side in _SIDES), None)
+    return side_code(own) or side_code(frame) or side_code(code(ds, "Laterality"))
 
 
 def _view(ds: Dataset) -> str | None:

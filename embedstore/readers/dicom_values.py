@@ -6,17 +6,11 @@ Reasons and logs never see a value: pydicom puts values into its messages, so no
 from __future__ import annotations
 
 import math
-import re
-from datetime import date
 from typing import Any
 
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
-_DATE = re.compile(r"(\d{4})[.\-/]?(\d{2})[.\-/]?(\d{2})")
-_AGE = re.compile(r"(\d{1,3})([DWMY])")
-_DAYS = {"D": 1.0, "W": 7.0, "M": 365.25 / 12, "Y": 365.25}
-_OLDEST = 130.0
 _CONTROL = dict.fromkeys([*range(32), *range(127, 160)])
 
 
@@ -82,38 +76,3 @@ def items(ds: Dataset | None, keyword: str) -> list[Dataset]:
         return [item for item in value if isinstance(item, Dataset)]
     except Exception:  # a sequence whose items cannot be parsed
         return []
-
-
-def iso_date(value: str | None) -> str | None:
-    """DICOM DA (`20240531`, in old files `2024.05.31`) to ISO 8601; None when it is no date."""
-    match = _DATE.match(value) if value else None
-    if match is None:
-        return None
-    try:
-        return date(*(int(part) for part in match.groups())).isoformat()
-    except ValueError:
-        return None
-
-
-def age_in_years(value: str | None) -> float | None:
-    """DICOM AS (`045Y`, `006M`, `012W`, `003D`; PS3.5 6.2) to years, rounded to a hundredth.
-
-    A bare number is taken as years. Ages over 130 years are placeholders: None.
-    """
-    match = _AGE.fullmatch(value.strip().upper()) if value else None
-    if match is not None:
-        years = int(match[1]) * _DAYS[match[2]] / _DAYS["Y"]
-    elif value and value.strip().isascii() and value.strip().isdigit():
-        years = float(value)
-    else:
-        return None
-    return round(years, 2) if years <= _OLDEST else None
-
-
-def age_between(born: str | None, seen: str | None) -> float | None:
-    """Whole years from an ISO birth date to an ISO study date, None when that makes no sense."""
-    if born is None or seen is None:
-        return None
-    first, last = date.fromisoformat(born), date.fromisoformat(seen)
-    years = last.year - first.year - ((last.month, last.day) < (first.month, first.day))
-    return float(years) if 0 <= years <= _OLDEST else None

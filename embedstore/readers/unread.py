@@ -48,6 +48,8 @@ def unread(head: bytes, suffix: str) -> str:
         if head.startswith(magic):
             raise ReadFailure(f"{what} {_NOT_YET}")
     kind = _document(head)
+    if kind == "plain text" and suffix in (".csv", ".tsv"):
+        kind = "a table"
     if _IMAGE_SUFFIX.fullmatch(suffix):
         content = f"{kind} named {suffix}" if kind else f"not a {suffix} file, or damaged at its beginning"
         raise ReadFailure(f"{content}: the content is no image that can be read")
