@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -62,15 +63,17 @@ def _source(named: Named, located: Located) -> tuple[str, str | None]:
 def _create(named: Named, located: Located, known: Settings) -> Any:
     name, pretrained = _source(named, located)
     try:
-        return open_clip.create_model(
-            name,
-            pretrained=pretrained,
-            pretrained_text=False,
-            require_pretrained=True,
-            weights_only=True,
-            force_quick_gelu=known.quick_gelu,
-            force_preprocess_cfg={k: v for k, v in known.preprocess.items() if k != "size"},
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*TorchScript archive")  # refused below, in our words
+            return open_clip.create_model(
+                name,
+                pretrained=pretrained,
+                pretrained_text=False,
+                require_pretrained=True,
+                weights_only=True,
+                force_quick_gelu=known.quick_gelu,
+                force_preprocess_cfg={k: v for k, v in known.preprocess.items() if k != "size"},
+            )
     except OSError as error:
         raise _elsewhere(known, located) from error
     except (RuntimeError, ValueError, KeyError, AssertionError, pickle.UnpicklingError) as error:
