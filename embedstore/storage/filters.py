@@ -3,8 +3,8 @@
 SQL's three-valued logic: a condition on an unknown value is neither true nor false, and only what is true
 passes. Text compares by code point, LIKE ignores the case of ASCII letters (`%`, `_`, escape `\\`). A number
 given for a text column is compared as it is written. `attr.NAME` compares numbers with numbers and text with
-text; a number given for a text value is compared as it is written, a text that is a number with a number value
-as that number, anything else is unknown. `path` is true when any path of the item makes it true.
+text; a number given for a text value is compared as it is written, a text that is a number with a number
+value as that number, anything else is unknown. `path` is true when any path of the item makes it true.
 """
 
 from __future__ import annotations
@@ -63,12 +63,12 @@ class Where:
         return clause_of(self.node)
 
     def matches(self, row: Mapping[str, Any]) -> bool:
-        """Whether a row passes, decided in Python. row: values by column; `paths` for path, `extra` for attr."""
+        """Whether a row passes, decided in Python. row: values by column; `paths` for path, `extra`."""
         return matches(self.node, row) is True
 
 
 def parse_where(text: str) -> Where:
-    """Parse a filter. Raises FilterError: one line with the place, and the nearest column for a wrong name."""
+    """Parse a filter. Raises FilterError: one line with the place, or the nearest column for a wrong name."""
     if len(text) > _LONGEST:
         raise FilterError(
             f"the filter has {len(text):,} characters; the longest that is read has {_LONGEST:,}"
@@ -98,8 +98,8 @@ def _refuse_deep(text: str) -> None:
     conditions = len(re.findall(r"\b(?:and|or)\b", plain, re.IGNORECASE)) + 1
     if deepest > _DEEPEST or nots > _MOST_CONDITIONS or conditions > _MOST_CONDITIONS:
         raise FilterError(
-            f"the filter is too complicated (at most {_MOST_CONDITIONS} conditions, {_DEEPEST} levels of brackets); "
-            "use in (...) for long lists"
+            f"the filter is too complicated (at most {_MOST_CONDITIONS} conditions, {_DEEPEST} levels of "
+            "brackets); use in (...) for long lists"
         )
 
 
@@ -111,9 +111,7 @@ def _parser() -> Lark:
 
 def _explained(text: str, error: UnexpectedInput) -> str:
     example = "write for example: modality = 'CR' and age >= 60"
-    if isinstance(error, UnexpectedEOF) or (
-        getattr(error, "token", None) is not None and error.token.type == "$END"
-    ):  # type: ignore[attr-defined]
+    if isinstance(error, UnexpectedEOF) or getattr(getattr(error, "token", None), "type", "") == "$END":
         return f"the filter ends too early; {example}"
     at = error.pos_in_stream or 0
     near = " ".join(text[at : at + 20].split())

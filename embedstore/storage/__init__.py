@@ -1,0 +1,1 @@
+"""The vector truth: SQL metadata, checksummed segments and the change log. SQLAlchemy lives here alone."""

@@ -1,0 +1,6 @@
+"""Schema revisions this program knows, oldest first. A test compares them with the migrations."""
+
+from __future__ import annotations
+
+REVISIONS: tuple[str, ...] = ("0001",)
+HEAD = REVISIONS[-1]

@@ -1,0 +1,151 @@
+"""Whether the truth is sound: every byte of every segment and array file, and SQL against itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, literal_column, select, text
+
+from embedstore.errors import StoreDamaged
+from embedstore.fingerprint import file_sha256
+from embedstore.storage.catalog import Catalog
+from embedstore.storage.database import Database
+from embedstore.storage.layout import StoreFolder
+from embedstore.storage.segments import SegmentReader
+from embedstore.storage.tables import Block, Change, Item, ItemSource, Segment, Space, Vector
+from embedstore.storage.vectors import segment_state
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something wrong. what: "segment", "arrays", "orphan", "database" or "log". file: path of what is damaged."""
+
+    what: str
+    file: str
+    detail: str
+
+
+def verify(catalog: Catalog) -> list[Finding]:
+    """Everything that is wrong with the store's truth, [] when it is sound. Indexes are the engine's to check."""
+    folder = catalog.folder
+    found = [Finding("database", str(catalog.database.where), fault) for fault in _faults(catalog.database)]
+    if found:
+        return found
+    with catalog.database.read() as connection:
+        found += _segment_findings(connection, folder)
+        found += _log_findings(connection, str(catalog.database.where))
+    return found + list(_array_findings(catalog))
+
+
+def _faults(database: Database) -> list[str]:
+    """What the database says of itself."""
+    if not database.is_sqlite:
+        return []
+    try:
+        with database.read() as connection:
+            rows = connection.execute(text("PRAGMA integrity_check(10)")).scalars().all()
+            broken = connection.execute(text("PRAGMA foreign_key_check")).all()
+    except StoreDamaged as error:
+        return [str(error)]
+    faults = [row for row in rows if row != "ok"]
+    tables = sorted({str(row[0]) for row in broken})
+    return faults + [f"rows of table {table} point at rows that are gone" for table in tables]
+
+
+def _segment_findings(connection: Connection, folder: StoreFolder) -> Iterator[Finding]:
+    known = set()
+    for segment_id, filename in connection.execute(select(Segment.id, Segment.filename).order_by(Segment.id)):
+        known.add(filename)
+        path = str(folder.segments / filename)
+        yield from (
+            Finding("segment", path, fault) for fault in _segment_faults(connection, folder, segment_id)
+        )
+    for path in sorted(folder.segments.iterdir()):
+        if path.name not in known:
+            detail = "belongs to no commit (left by an interrupted writer; the next one takes it over)"
+            yield Finding("orphan", str(path), detail)
+
+
+def _segment_faults(connection: Connection, folder: StoreFolder, segment_id: int) -> Iterator[str]:
+    state, blocks = segment_state(connection, segment_id)
+    covered = 0
+    for block in blocks:
+        if block.first_row != covered:
+            yield f"its blocks leave a gap or overlap at row {covered}"
+        covered = block.first_row + block.n_rows
+    if covered != state.rows:
+        yield f"its blocks hold {covered} rows, its record says {state.rows}"
+        return
+    try:
+        reader = SegmentReader(folder.segments, state, blocks)
+    except StoreDamaged as error:
+        yield str(error)
+        return
+    for block in reader.damaged_blocks():
+        yield f"fails its checksum in rows {block.first_row} to {block.first_row + block.n_rows - 1}"
+
+
+_CONTRADICTIONS = {
+    "{n} vectors lie outside the committed rows of their segment": (
+        select(func.count())
+        .select_from(Vector)
+        .join(Segment, Segment.id == Vector.segment_id)
+        .where((Vector.row >= Segment.rows) | (Vector.space_id != Segment.space_id))
+    ),
+    "{n} vectors are not in the change log as added": (
+        select(func.count())
+        .select_from(Vector)
+        .where(
+            ~select(literal_column("1"))
+            .where(Change.vector_id == Vector.id, Change.space_id == Vector.space_id, Change.op == "add")
+            .correlate(Vector)
+            .exists()
+        )
+    ),
+    "{n} vectors that the change log added are gone without a removal": (
+        select(func.count())
+        .select_from(Change)
+        .where(
+            Change.op == "add",
+            ~select(literal_column("1")).where(Vector.id == Change.vector_id).correlate(Change).exists(),
+            Change.vector_id.not_in(select(Change.vector_id).where(Change.op == "remove")),
+        )
+    ),
+    "{n} items were met at no source": (
+        select(func.count())
+        .select_from(Item)
+        .where(~select(literal_column("1")).where(ItemSource.item_id == Item.id).correlate(Item).exists())
+    ),
+    "{n} segments have another dimension than their space": (
+        select(func.count())
+        .select_from(Segment)
+        .join(Space, Space.id == Segment.space_id)
+        .where(Segment.dim != Space.dim)
+    ),
+    "{n} blocks belong to no segment": (
+        select(func.count()).select_from(Block).where(Block.segment_id.not_in(select(Segment.id)))
+    ),
+}
+
+
+def _log_findings(connection: Connection, database: str) -> Iterator[Finding]:
+    for detail, query in _CONTRADICTIONS.items():
+        n = connection.execute(query).scalar_one()
+        if n:
+            yield Finding("log", database, detail.format(n=n))
+
+
+def _array_findings(catalog: Catalog) -> Iterator[Finding]:
+    folder, known = catalog.folder.arrays, catalog.models.files()
+    for name, sha256 in sorted(known.items()):
+        path = folder / name
+        try:
+            fault = None if file_sha256(path) == sha256 else "fails its checksum"
+        except OSError as error:
+            fault = f"cannot be read ({error.strerror})"
+        if fault is not None:
+            yield Finding("arrays", str(path), fault)
+    for path in sorted(folder.iterdir()):
+        if path.name not in known:
+            yield Finding("orphan", str(path), "belongs to no bridge or head (left by an interrupted writer)")

@@ -1,0 +1,29 @@
+"""Runs migrations on the connection handed over by `embedstore.storage.migrate`, or on a URL given with -x.
+
+`alembic -x url=sqlite:////PATH/catalog.db revision --autogenerate -m "..."` writes the next revision.
+"""
+
+from alembic import context
+
+from embedstore.storage import tables_learned  # noqa: F401 - its tables belong to the metadata
+from embedstore.storage.database import open_engine
+from embedstore.storage.tables import Base
+
+
+def run(connection):
+    context.configure(
+        connection=connection,
+        target_metadata=Base.metadata,
+        render_as_batch=True,
+        compare_type=True,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+given = context.config.attributes.get("connection")
+if given is not None:
+    run(given)
+else:
+    with open_engine(context.get_x_argument(as_dictionary=True)["url"]) as database, database.write() as own:
+        run(own)
