@@ -12,7 +12,7 @@ from embedstore.errors import NotFound, SpaceMismatch, UsageError
 from embedstore.storage.batches import Committed, IngestBatch, ItemKey, NewVectors
 from embedstore.storage.chunks import chunked, unique
 from embedstore.storage.commit_items import commit_items, commit_sources, find_ids
-from embedstore.storage.segments import HEADER_BYTES, SegmentState, append
+from embedstore.storage.segments import HEADER_BYTES, SegmentState, append, segment_name
 from embedstore.storage.tables import Block, Change, ProblemRecord, Segment, Space, Vector
 from embedstore.storage.types import clean_text, now
 
@@ -112,7 +112,7 @@ def _segment_for(
     if newest is not None and HEADER_BYTES + newest.rows * dim * 4 < segment_bytes:
         return SegmentState(newest.filename, fingerprint, dim, newest.rows), newest.id
     count = select(func.count()).select_from(Segment).where(Segment.space_id == space_id)
-    filename = f"space{space_id:04d}-{connection.execute(count).scalar_one() + 1:06d}.f32"
+    filename = segment_name(space_id, connection.execute(count).scalar_one() + 1)
     row = {"space_id": space_id, "filename": filename, "dim": dim, "rows": 0}
     segment_id = connection.execute(insert(Segment).returning(Segment.id), [row]).scalar_one()
     return SegmentState(filename, fingerprint, dim, 0, fresh=True), segment_id

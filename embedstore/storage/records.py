@@ -57,7 +57,7 @@ class Missing:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VectorItems:
-    """Item ids of n vectors, codes of their patients and studies, each (n,); an equal code is the same one."""
+    """Item ids of n vectors and codes of their patients and studies, each (n,); equal means the same."""
 
     items: I64
     patients: I64

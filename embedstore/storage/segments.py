@@ -55,6 +55,11 @@ class BlockState:
     crc32: int
 
 
+def segment_name(space_id: int, number: int) -> str:
+    """File name of a space's segment; numbers start at 1."""
+    return f"space{space_id:04d}-{number:06d}.f32"
+
+
 def header_bytes(space: str, dim: int) -> bytes:
     """The header of a segment of a space."""
     name = space.encode() if len(space.encode()) <= 64 else digest(space).encode()

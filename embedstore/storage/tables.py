@@ -19,7 +19,7 @@ NAMING = {
 
 
 class Base(DeclarativeBase):
-    """`str` is code-point ordered text, `int` has 64 bits, `float` is a double, `dict` and `list` are JSON."""
+    """`str` is text ordered by code point, `int` has 64 bits, `float` is a double, the rest JSON."""
 
     metadata = MetaData(naming_convention=NAMING)
     type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it as a class attribute

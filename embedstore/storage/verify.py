@@ -12,14 +12,14 @@ from embedstore.fingerprint import file_sha256
 from embedstore.storage.catalog import Catalog
 from embedstore.storage.database import Database
 from embedstore.storage.layout import StoreFolder
-from embedstore.storage.segments import SegmentReader
+from embedstore.storage.segments import SegmentReader, segment_name
 from embedstore.storage.tables import Block, Change, Item, ItemSource, Segment, Space, Vector
 from embedstore.storage.vectors import segment_state
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something wrong. what: "segment", "arrays", "orphan", "database" or "log". file: path of what is damaged."""
+    """Something wrong. what: "segment", "arrays", "orphan", "database" or "log". file: path of the damaged."""
 
     what: str
     file: str
@@ -27,7 +27,7 @@ class Finding:
 
 
 def verify(catalog: Catalog) -> list[Finding]:
-    """Everything that is wrong with the store's truth, [] when it is sound. Indexes are the engine's to check."""
+    """Everything that is wrong with the store's truth, [] when it is sound; indexes are not looked at."""
     folder = catalog.folder
     found = [Finding("database", str(catalog.database.where), fault) for fault in _faults(catalog.database)]
     if found:
@@ -54,17 +54,19 @@ def _faults(database: Database) -> list[str]:
 
 
 def _segment_findings(connection: Connection, folder: StoreFolder) -> Iterator[Finding]:
-    known = set()
-    for segment_id, filename in connection.execute(select(Segment.id, Segment.filename).order_by(Segment.id)):
-        known.add(filename)
+    query = select(Segment.id, Segment.filename, Segment.space_id).order_by(Segment.id)
+    known: dict[str, int] = {}
+    for segment_id, filename, space_id in connection.execute(query):
+        known[filename] = space_id
         path = str(folder.segments / filename)
-        yield from (
-            Finding("segment", path, fault) for fault in _segment_faults(connection, folder, segment_id)
-        )
-    for path in sorted(folder.segments.iterdir()):
-        if path.name not in known:
-            detail = "belongs to no commit (left by an interrupted writer; the next one takes it over)"
-            yield Finding("orphan", str(path), detail)
+        for fault in _segment_faults(connection, folder, segment_id):
+            yield Finding("segment", path, fault)
+    # What a killed writer left of a segment it was about to begin is not part of the store: no finding.
+    spaces = connection.execute(select(Space.id)).scalars()
+    begun = {segment_name(s, sum(of == s for of in known.values()) + 1) for s in spaces}
+    for stranger in sorted(path.name for path in folder.segments.iterdir() if path.name not in known):
+        if stranger not in begun:
+            yield Finding("orphan", str(folder.segments / stranger), "belongs to no commit of this store")
 
 
 def _segment_faults(connection: Connection, folder: StoreFolder, segment_id: int) -> Iterator[str]:
@@ -137,15 +139,11 @@ def _log_findings(connection: Connection, database: str) -> Iterator[Finding]:
 
 
 def _array_findings(catalog: Catalog) -> Iterator[Finding]:
-    folder, known = catalog.folder.arrays, catalog.models.files()
-    for name, sha256 in sorted(known.items()):
-        path = folder / name
+    for name, sha256 in sorted(catalog.models.files().items()):
+        path = catalog.folder.arrays / name
         try:
             fault = None if file_sha256(path) == sha256 else "fails its checksum"
         except OSError as error:
             fault = f"cannot be read ({error.strerror})"
         if fault is not None:
             yield Finding("arrays", str(path), fault)
-    for path in sorted(folder.iterdir()):
-        if path.name not in known:
-            yield Finding("orphan", str(path), "belongs to no bridge or head (left by an interrupted writer)")
