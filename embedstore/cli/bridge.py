@@ -80,11 +80,14 @@ def list_(shell: Shell) -> None:
 
 def quality_words(quality: Mapping[str, Any]) -> str:
     """A bridge's recall on held-out patients beside chance and the shuffled-pair control."""
-    return (
-        f"the right report among the first 10 in {_recall(quality)} of cases; chance "
+    pool = quality.get("pool")
+    among = f" of {float(pool):.0f}" if isinstance(pool, int | float) else ""
+    words = (
+        f"a report finds its image among the first 10{among} in {_recall(quality)} of cases; chance "
         f"{_number(quality.get('chance'))}, shuffled pairs {_number(quality.get('shuffled_control'))} "
         f"({quality.get('n_pairs')} pairs, {quality.get('n_patients')} patients)"
     )
+    return f"{words}. {quality['note']}" if quality.get("note") else words
 
 
 def _row(card: BridgeCard) -> tuple[Any, ...]:

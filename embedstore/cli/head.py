@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -70,12 +70,13 @@ def evaluate(shell: Shell, name: str, where: str | None) -> None:
 @head.command()
 @click.argument("name")
 @where_option("Which images.")
+@encoder_option("Refuse unless these are the vectors the head was fitted on.")
 @store_options
 @click.pass_obj
-def apply(shell: Shell, name: str, where: str | None) -> None:
+def apply(shell: Shell, name: str, where: str | None, encoder: str | None) -> None:
     """Write the head's predictions for stored images to the database."""
     with shell.opened() as store:
-        written = store.apply_head(name, where)
+        written = store.apply_head(name, where, encoder)
 
     def text() -> Iterator[Renderable]:
         yield f"{written} predictions of head '{name}' written."
@@ -113,8 +114,16 @@ def _card_lines(card: HeadCard) -> Iterator[Renderable]:
     from embedstore.cli.output import facts
 
     yield f"Head '{card.name}' for {card.target}: {', '.join(card.classes)} ({card.encoder})"
-    yield from facts((f"split {name}", value) for name, value in card.split.items())
-    yield from facts((f"fit {name}", value) for name, value in card.fit.items())
+    yield from facts((f"split {name}", _words(value)) for name, value in card.split.items())
+    yield from facts((f"fit {name}", _words(value)) for name, value in card.fit.items())
+
+
+def _words(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_words(one)}" for name, one in value.items()) or None
+    if isinstance(value, list | tuple):
+        return ", ".join(str(_words(one)) for one in value) or None
+    return value
 
 
 def _report(report: HeadReport) -> Iterator[Renderable]:
@@ -122,16 +131,19 @@ def _report(report: HeadReport) -> Iterator[Renderable]:
 
     counts = ", ".join(f"{number} {name}" for name, number in report.counts.items())
     yield f"Head '{report.head}' on patients it was not fitted on: {counts}."
-    shuffled = report.shuffled
     yield table(
-        ("metric", "value [95 % interval, by patient]", "shuffled labels"),
-        [(name, estimate(one), estimate(shuffled.get(name))) for name, one in report.metrics.items()],
+        ("metric", "value [95 % interval, by patient]"),
+        [(name, estimate(one)) for name, one in report.metrics.items()],
     )
-    if report.reliability:
-        columns = tuple(report.reliability[0])
+    if report.shuffled:
+        control = report.shuffled
+        yield f"Control, fitted on shuffled labels: {control.get('metric', 'score')} {estimate(control)}."
+    filled = [row for row in report.reliability if row.get("n")]
+    if filled:
+        columns = tuple(filled[0])
         yield table(
-            columns,
-            [tuple(row.get(name) for name in columns) for row in report.reliability],
-            title="Calibration",
+            tuple(name.replace("_", " ") for name in columns),
+            [tuple(row.get(name) for name in columns) for row in filled],
+            title="Calibration: predicted against observed",
         )
     yield from (f"Note: {note}" for note in report.notes)

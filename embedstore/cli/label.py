@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,12 +55,13 @@ def report(shell: Shell, label_set: str, truth: str | None) -> None:
 
 @label.command()
 @click.argument("label_set", metavar="SET")
+@click.option("--truth", metavar="COLUMN", help="Column with the true label, where it is known.")
 @store_options
 @click.pass_obj
-def model(shell: Shell, label_set: str) -> None:
+def model(shell: Shell, label_set: str, truth: str | None) -> None:
     """Fuse the votes (Dawid and Skene 1979), with the majority vote beside it."""
     with shell.opened() as store:
-        card = store.fit_label_model(label_set)
+        card = store.fit_label_model(label_set, truth)
     shell.answer(asdict(card), lambda: _text(card, f"Next: embedstore label export {label_set} OUT.csv"))
 
 
@@ -112,8 +113,8 @@ def _text(card: LabelSetCard, following: str = "") -> Iterator[Renderable]:
         widest="voter",
     )
     if card.model is not None:
-        yield "Label model:"
-        yield from facts((name, _short(value)) for name, value in card.model.items())
+        yield "Fused:"
+        yield from facts((f"  {name.replace('_', ' ')}", _short(value)) for name, value in card.model.items())
     if following:
         yield following
 
@@ -121,6 +122,8 @@ def _text(card: LabelSetCard, following: str = "") -> Iterator[Renderable]:
 def _short(value: Any) -> Any:
     from embedstore.cli.output import estimate
 
-    if isinstance(value, dict) and "value" not in value:
+    if isinstance(value, Mapping) and "value" not in value:
         return ", ".join(f"{name} {estimate(one)}" for name, one in value.items())
+    if isinstance(value, list | tuple):
+        return "; ".join(map(str, value)) or None
     return estimate(value)

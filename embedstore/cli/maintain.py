@@ -46,17 +46,17 @@ def verify(shell: Shell) -> None:
 @click.pass_obj
 def reindex(shell: Shell) -> None:
     """Rebuild the indexes from the stored vectors; answers stay the same."""
-    from embedstore.cli.output import table
+    from embedstore.cli.output import short_cell, table
 
-    with shell.opened() as store:
-        rebuilt = [dict(one) for one in store.reindex()]
+    with shell.opened() as store, shell.progress() as bar:
+        rebuilt = [dict(one) for one in store.reindex(bar)]
 
     def text() -> Iterator[Renderable]:
         if not rebuilt:
             yield "Nothing to index yet."
             return
         columns = tuple(rebuilt[0])
-        yield table(columns, [tuple(one.get(name) for name in columns) for one in rebuilt])
+        yield table(columns, [tuple(short_cell(one.get(name)) for name in columns) for one in rebuilt])
 
     shell.answer({"indexes": rebuilt}, text)
 
@@ -71,6 +71,8 @@ def migrate(shell: Shell) -> None:
     old, new = upgrade(shell.store)
 
     def text() -> Iterator[Renderable]:
-        yield f"The schema is {new}; nothing to do." if old == new else f"Schema {old} became {new}."
+        yield (
+            f"The schema is {new}; nothing to do." if old == new else f"Schema {old or 'none'} became {new}."
+        )
 
     shell.answer({"store": shell.store, "from": old, "to": new}, text)

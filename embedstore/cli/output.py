@@ -157,6 +157,15 @@ def _cell(value: Any) -> str:
     return " ".join(terminal_safe(str(value)).split())
 
 
+def short_cell(value: Any) -> Any:
+    """A value of an open-ended record for a table: fingerprints by their first 12 signs, lists joined."""
+    if isinstance(value, str) and len(value) == 64:
+        return value[:12]
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return value
+
+
 def facts(pairs: Iterable[tuple[str, Any]]) -> Iterator[str]:
     """Lines of `name  value` with the values under one another; those that are None are left out."""
     kept = [(name, value) for name, value in pairs if value is not None]

@@ -47,7 +47,7 @@ def _plain(entry: Any) -> dict[str, Any]:
 
 
 def _summary(found: Status) -> Iterator[Renderable]:
-    from embedstore.cli.output import count, facts, size, table
+    from embedstore.cli.output import count, facts, short_cell, size, table
 
     unknown = f", and {count(found.unknown_patients, 'item')} of unknown patients"
     yield from facts(
@@ -69,12 +69,7 @@ def _summary(found: Status) -> Iterator[Renderable]:
     )
     if found.spaces:
         columns = tuple(found.spaces[0])
-        yield table(columns, [tuple(_space_cell(one.get(name)) for name in columns) for one in found.spaces])
-
-
-def _space_cell(value: Any) -> Any:
-    is_fingerprint = isinstance(value, str) and len(value) == 64
-    return value[:12] if is_fingerprint else value
+        yield table(columns, [tuple(short_cell(one.get(name)) for name in columns) for one in found.spaces])
 
 
 def _pointed(count: int, option: str) -> str:

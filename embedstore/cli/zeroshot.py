@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from embedstore.cli.shell import Shell, encoder_option, input_file, store_options, where_option
+from embedstore.cli.shell import Shell, encoder_option, store_options, where_option
 
 if TYPE_CHECKING:
     from embedstore.cli.output import Renderable
@@ -20,7 +20,11 @@ _SHOWN = 20
 
 @click.command()
 @click.option(
-    "--classes", required=True, type=input_file(), metavar="YAML", help="Classes and their prompts."
+    "--classes",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="YAML",
+    help="Classes and their prompts; 'chest' is an example that comes with embedstore.",
 )
 @where_option("Which images are scored.")
 @click.option(
@@ -54,8 +58,16 @@ def zeroshot(shell: Shell, /, classes: Path, **options: Any) -> None:
     from embedstore.engine.requests import ZeroShotRequest
 
     with shell.opened() as store:
-        result = store.zeroshot(ZeroShotRequest(classes=classes, **options))
+        result = store.zeroshot(ZeroShotRequest(classes=_prompts(classes), **options))
     shell.answer(asdict(result), lambda: _text(result))
+
+
+def _prompts(named: Path) -> Path:
+    """The file, or the shipped example of that name."""
+    from embedstore.learning.prompts import SHIPPED
+
+    shipped = SHIPPED / f"{named}.yaml"
+    return shipped if not named.exists() and named.name == str(named) and shipped.exists() else named
 
 
 def _text(result: ZeroShotResult) -> Iterator[Renderable]:
@@ -84,15 +96,26 @@ def _text(result: ZeroShotResult) -> Iterator[Renderable]:
 def _row(row: ZeroShotRow, result: ZeroShotResult) -> tuple[Any, ...]:
     values = row.probabilities if row.probabilities is not None else row.scores
     numbers = (round(float(values[name]), 3) if name in values else None for name in result.classes)
-    return (row.id, row.path, *numbers, row.label or f"({row.reason})")
+    return (row.id, row.path, *numbers, _label(row))
+
+
+def _label(row: ZeroShotRow) -> str:
+    if row.label is None:
+        return f"({row.reason})"
+    return row.label or "none present"
 
 
 def metrics_table(metrics: Mapping[str, Any]) -> Renderable:
-    """One row per class (or per metric), each number with its interval."""
+    """One row per class, each metric with its interval."""
     from embedstore.cli.output import estimate, table
 
-    if not all(isinstance(one, Mapping) and "value" not in one for one in metrics.values()):
-        return table(("metric", "value [95 % interval]"), [(k, estimate(v)) for k, v in metrics.items()])
     names = list(dict.fromkeys(name for one in metrics.values() for name in one))
-    rows = [(label, *(estimate(one.get(name)) for name in names)) for label, one in metrics.items()]
-    return table(("class", *names), rows)
+    rows = [
+        (label, *(estimate(one.get(name)) for name in names), *_counts(one)) for label, one in metrics.items()
+    ]
+    return table(("class", *(name.replace("_", " ") for name in names), "images", "patients"), rows)
+
+
+def _counts(estimates: Mapping[str, Any]) -> tuple[Any, Any]:
+    first: Mapping[str, Any] = next(iter(estimates.values()), {})
+    return first.get("n_images"), first.get("n_patients")

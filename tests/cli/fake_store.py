@@ -28,6 +28,8 @@ QUALITY = {
     "interval": (0.25, 0.37),
     "chance": 0.02,
     "shuffled_control": 0.021,
+    "pool": 80.0,
+    "note": "",
     "n_pairs": 80,
     "n_patients": 78,
 }
@@ -179,8 +181,8 @@ class FakeStore:
         self._note((label_set, truth))
         return VOTERS
 
-    def fit_label_model(self, label_set: str) -> LabelSetCard:
-        self._note(label_set)
+    def fit_label_model(self, label_set: str, truth: str | None = None) -> LabelSetCard:
+        self._note((label_set, truth))
         return VOTERS
 
     def export_labels(self, label_set: str, out: Path) -> int:
@@ -199,13 +201,13 @@ class FakeStore:
             counts={"images": 40, "patients": 20, "positives": 11},
             metrics={"auroc": {"value": 0.91, "low": 0.85, "high": 0.96}, "brier": {"value": float("nan")}},
             reliability=({"low": 0.0, "high": 0.5, "n": 20, "mean": 0.2, "observed": 0.25},),
-            shuffled={"auroc": {"value": 0.5, "low": 0.4, "high": 0.6}},
+            shuffled={"metric": "auroc", "value": 0.5, "low": 0.4, "high": 0.6},
             split=HEAD.split,
             notes=("few positives",),
         )
 
-    def apply_head(self, name: str, where: str | None = None) -> int:
-        self._note((name, where))
+    def apply_head(self, name: str, where: str | None = None, encoder: str | None = None) -> int:
+        self._note((name, where, encoder))
         return 40
 
     def heads(self) -> tuple[HeadCard, ...]:
@@ -242,5 +244,5 @@ class FakeStore:
     def verify(self) -> tuple[Finding, ...]:
         return self.findings
 
-    def reindex(self) -> tuple[dict[str, Any], ...]:
+    def reindex(self, progress: Any) -> tuple[dict[str, Any], ...]:
         return ({"space": SPACE[:12], "index": "faiss", "vectors": 2},)

@@ -81,6 +81,13 @@ def test_zeroshot_says_ranking_only(
     assert "ranking only" in embedstore("zeroshot", "--classes", classes).out
 
 
+def test_zeroshot_knows_the_shipped_prompts(
+    fake_store: type[FakeStore], embedstore: Callable[..., Ran]
+) -> None:
+    embedstore("zeroshot", "--classes", "chest")
+    assert fake_store.asked[-1].classes.is_file()
+
+
 def test_requests_reach_the_store_as_given(
     fake_store: type[FakeStore], embedstore: Callable[..., Ran]
 ) -> None:
@@ -89,7 +96,7 @@ def test_requests_reach_the_store_as_given(
     embedstore("head", "fit", "--target", "label", "--test-where", "site = 'B'", "--seed", "4")
     assert fake_store.asked[-1] == HeadRequest(target="label", test_where="site = 'B'", seed=4)
     embedstore("head", "apply", "effusion", "--where", "site = 'A'")
-    assert fake_store.asked[-1] == ("effusion", "site = 'A'")
+    assert fake_store.asked[-1] == ("effusion", "site = 'A'", None)
     embedstore("init", "--db", "postgresql://db/x", "--store", "s")
     assert fake_store.asked[-1] == (Path("s"), "postgresql://db/x")
 
