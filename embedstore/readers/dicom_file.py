@@ -143,12 +143,13 @@ def _header(opened: BinaryIO, inflated: bytes | None) -> tuple[Dataset, BinaryIO
 
 
 def _is_deflated(head: bytes) -> bool:
-    return head[128:132] == b"DICM" and DeflatedExplicitVRLittleEndian.encode() in head[: _meta_end(head)]
+    uid = DeflatedExplicitVRLittleEndian.encode()
+    return head[128:132] == b"DICM" and uid in head and uid in head[: _meta_end(head)]
 
 
 def _meta_end(head: bytes) -> int:
     """Where the dataset begins, by the group length that opens the file meta information (PS3.10 7.1)."""
-    if head[132:140] != b"\x02\x00\x00\x00UL\x04\x00":
+    if head[132:140] != b"\x02\x00\x00\x00UL\x04\x00" or len(head) < 144:
         raise ReadFailure("the file meta information has no group length")
     return 144 + int(struct.unpack("<I", head[140:144])[0])
 

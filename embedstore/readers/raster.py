@@ -62,6 +62,8 @@ class RasterReader:
             stream.seek(0)
             if tiff:
                 values = raster_tiff.read_page(stream, _page_number(asset.part), self._limits)
+            elif asset.part != _WHOLE:
+                raise ReadFailure("there is no such page in the file")
             else:
                 values = read_picture(stream, self._limits)
         return as_image(values, want)

@@ -32,7 +32,8 @@ def as_image(values: NDArray[Any], want: Intensity) -> Image:
         values = on_black(values)
     if want == "raw":
         return Image(pixels=np.ascontiguousarray(values, np.float32), intensity="raw")
-    return Image(pixels=np.ascontiguousarray(_display(values)), intensity="display")
+    # Decoders hand out their own memory, which may not be written to.
+    return Image(pixels=np.require(_display(values), requirements=["C", "W"]), intensity="display")
 
 
 def on_black(values: NDArray[Any]) -> NDArray[Any]:
