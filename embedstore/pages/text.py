@@ -39,7 +39,7 @@ def terminal_safe(text: str) -> str:
 
 
 def one_line(text: str, longest: int = 0) -> str:
-    """`terminal_safe` text with white space collapsed, cut to `longest` characters (0: not) with an ellipsis."""
+    """`terminal_safe` text with white space collapsed, cut to `longest` characters (0: all of it)."""
     line = " ".join(terminal_safe(text).split())
     return line if not longest or len(line) <= longest else line[: longest - 1].rstrip() + "…"
 

@@ -1,0 +1,130 @@
+"""Real images that installed packages carry in their wheels. Nothing is downloaded, nothing is copied."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+_PYDICOM_LICENCE = "MIT (pydicom); samples from GDCM are BSD-3-Clause"
+_NO_IMAGE = {".txt", ".json", ".dump", ".gz", ".icc"}
+
+_SHOWN: Mapping[str, str] = {
+    "CT_small.dcm": "CT of the head, reduced to 128 x 128",
+    "MR_small.dcm": "MR, reduced to 64 x 64",
+    "examples_overlay.dcm": "MR of the spine",
+    "examples_rgb_color.dcm": "Ultrasound, RGB",
+    "examples_palette.dcm": "Ultrasound, palette colour",
+    "examples_jpeg2k.dcm": "Ultrasound, JPEG 2000",
+    "JPGExtended.dcm": "Bone scan, 12-bit JPEG",
+    "SC_jpeg_no_color_transform.dcm": "Histology, a tile of a TCGA slide",
+    "J2K_pixelrep_mismatch.dcm": "CT, JPEG 2000 with a wrong sign in its header",
+}
+_SKIMAGE: Mapping[str, tuple[str, str]] = {
+    "retina.jpg": ("Fundus photograph of a healthy left eye (M. Häggström, 2014)", "CC0"),
+    "microaneurysms.png": ("Microaneurysms, detail of a fundus (A. Maier; HRF database)", "CC0"),
+    "ihc.png": (
+        "Immunohistochemistry of colonic glands (CMMI)",
+        "no known copyright restrictions",
+    ),
+    "cell.png": ("A cell in saline, quantitative phase image (Müller et al., 2018)", "CC0"),
+}
+_SKLEARN: Mapping[str, tuple[str, str]] = {
+    "flower.jpg": ("Everyday photograph, for contrast", "CC BY 2.0"),
+    "china.jpg": ("Everyday photograph, for contrast", "CC BY 2.0"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RealImage:
+    """A file in an installed package. what: what it shows. origin: package and version.
+
+    shown: worth a place on a page; the rest are test patterns, variants and objects without an image.
+    """
+
+    path: Path
+    what: str
+    origin: str
+    licence: str
+    shown: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gathered:
+    """What was found. missing: a sentence for each package that is not here."""
+
+    images: tuple[RealImage, ...]
+    missing: tuple[str, ...]
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All files, to be ingested."""
+        return tuple(image.path for image in self.images)
+
+
+def gather() -> Gathered:
+    """Look into pydicom, scikit-image and scikit-learn where they are installed, without importing them."""
+    images: list[RealImage] = []
+    missing: list[str] = []
+    pydicom = _folder("pydicom", "data/test_files")
+    if pydicom is None:
+        missing.append("pydicom carries no test files here: no real DICOM images.")
+    else:
+        images += _dicom(pydicom)
+    for package, distribution, below, table in (
+        ("skimage", "scikit-image", "data", _SKIMAGE),
+        ("sklearn", "scikit-learn", "datasets/images", _SKLEARN),
+    ):
+        folder = _folder(package, below)
+        found = [] if folder is None else _named(folder, distribution, table)
+        images += found
+        if len(found) < len(table):
+            names = ", ".join(sorted(set(table) - {image.path.name for image in found}))
+            missing.append(f"{distribution} is not installed or carries no {names}: fewer real images.")
+    return Gathered(images=tuple(images), missing=tuple(missing))
+
+
+def _folder(package: str, below: str) -> Path | None:
+    """A folder inside a package, without importing the package (scikit-image may fetch, and takes seconds)."""
+    try:
+        spec = find_spec(package)
+    except (ImportError, ValueError):
+        return None
+    for place in (spec.submodule_search_locations or ()) if spec else ():
+        if (Path(place) / below).is_dir():
+            return Path(place) / below
+    return None
+
+
+def _origin(distribution: str) -> str:
+    try:
+        return f"{distribution} {version(distribution)}"
+    except PackageNotFoundError:
+        return distribution
+
+
+def _dicom(folder: Path) -> list[RealImage]:
+    """Every DICOM file of pydicom's tests, also those that are no image or are broken on purpose."""
+    origin = _origin("pydicom")
+    return [
+        RealImage(
+            path=path,
+            what=_SHOWN.get(path.name, "DICOM test file"),
+            origin=origin,
+            licence=_PYDICOM_LICENCE,
+            shown=path.name in _SHOWN,
+        )
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.suffix.lower() not in _NO_IMAGE and not path.name.startswith("DICOMDIR-")
+    ]
+
+
+def _named(folder: Path, distribution: str, table: Mapping[str, tuple[str, str]]) -> list[RealImage]:
+    origin = _origin(distribution)
+    return [
+        RealImage(path=folder / name, what=what, origin=origin, licence=licence, shown=True)
+        for name, (what, licence) in table.items()
+        if (folder / name).is_file()
+    ]

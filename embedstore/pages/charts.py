@@ -1,0 +1,109 @@
+"""Charts as inline SVG that take their colours from the page's style sheet; labels are escaped."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+from markupsafe import Markup
+
+from embedstore.pages.records import Forest, Interval, Reliability
+from embedstore.pages.text import one_line
+
+_WIDTH, _LEFT, _RIGHT, _ROW, _HEAD = 760, 210, 190, 24, 30
+
+
+def forest_svg(forest: Forest) -> Markup:
+    """A forest plot: a line per number with its interval, chance as a dashed line."""
+    body: list[Markup] = []
+    y = _HEAD
+    for group, rows in groupby(forest.rows, key=lambda row: row.group):
+        body.append(_text(0, y + 16, group, "group"))
+        for row in rows:
+            body.append(_text(96, y + 16, row.label, "label"))
+            body.append(_whisker(forest, row.interval, y + 12, row.series))
+            body.append(_text(_WIDTH, y + 16, str(row.interval), "value", anchor="end"))
+            y += _ROW
+        y += 10
+    grid = [_gridline(forest, tick, y) for tick in _ticks(forest)]
+    chance = _across(forest, forest.chance)
+    grid.append(
+        Markup('<line class="chance" x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}"/>').format(
+            chance, _HEAD - 6, y
+        )
+    )
+    grid.append(_text(chance, _HEAD - 12, "chance", "tick", anchor="middle"))
+    grid.append(_text(_LEFT + (_WIDTH - _LEFT - _RIGHT) / 2, y + 34, forest.axis, "tick", anchor="middle"))
+    return _svg(forest.title, _WIDTH, y + 40, grid + body)
+
+
+def _ticks(forest: Forest) -> list[float]:
+    first, last = round(forest.low * 10), round(forest.high * 10)
+    return [tick / 10 for tick in range(first, last + 1)]
+
+
+def _across(forest: Forest, value: float) -> float:
+    share = (min(max(value, forest.low), forest.high) - forest.low) / (forest.high - forest.low)
+    return _LEFT + share * (_WIDTH - _LEFT - _RIGHT)
+
+
+def _gridline(forest: Forest, tick: float, bottom: int) -> Markup:
+    x = _across(forest, tick)
+    line = Markup('<line class="grid" x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}"/>').format(
+        x, _HEAD - 6, bottom
+    )
+    return line + _text(x, bottom + 16, f"{tick:.1f}", "tick", anchor="middle")
+
+
+def _whisker(forest: Forest, interval: Interval, y: int, series: str) -> Markup:
+    low = interval.value if interval.low is None else interval.low
+    high = interval.value if interval.high is None else interval.high
+    return Markup(
+        '<g class="{series}"><line x1="{low:.1f}" x2="{high:.1f}" y1="{y}" y2="{y}"/>'
+        '<circle cx="{at:.1f}" cy="{y}" r="5"/></g>'
+    ).format(
+        series=series,
+        low=_across(forest, low),
+        high=_across(forest, high),
+        at=_across(forest, interval.value),
+        y=y,
+    )
+
+
+def reliability_svg(chart: Reliability) -> Markup:
+    """A reliability diagram: dots on the diagonal mean that said probabilities come true."""
+    side, pad = 220, 34
+    most = max((one.images for one in chart.bins), default=1)
+    parts = [
+        Markup('<rect class="frame" x="{0}" y="{0}" width="{1}" height="{1}"/>').format(pad, side),
+        Markup('<line class="chance" x1="{0}" y1="{1}" x2="{1}" y2="{0}"/>').format(pad, pad + side),
+    ]
+    points = [(pad + side * one.predicted, pad + side * (1 - one.observed), one.images) for one in chart.bins]
+    if len(points) > 1:
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in points)
+        parts.append(Markup('<polyline class="trace" points="{}"/>').format(path))
+    for x, y, images in points:
+        dot = Markup(
+            '<circle class="dot" cx="{:.1f}" cy="{:.1f}" r="{:.1f}"><title>{} images</title></circle>'
+        )
+        parts.append(dot.format(x, y, 3 + 5 * (images / most) ** 0.5, images))
+    for share in (0.0, 0.5, 1.0):
+        parts.append(_text(pad + side * share, pad + side + 16, f"{share:.1f}", "tick", anchor="middle"))
+        parts.append(_text(pad - 6, pad + side * (1 - share) + 4, f"{share:.1f}", "tick", anchor="end"))
+    parts.append(_text(pad + side / 2, pad - 12, chart.title, "group", anchor="middle"))
+    parts.append(_text(pad + side / 2, pad + side + 34, "said", "tick", anchor="middle"))
+    return _svg(f"Calibration: {chart.title}", side + 2 * pad, side + 2 * pad + 8, parts)
+
+
+def _text(x: float, y: float, text: str, kind: str, anchor: str = "start") -> Markup:
+    said = one_line(text, 60)
+    return Markup('<text class="{}" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(
+        kind, x, y, anchor, said
+    )
+
+
+def _svg(title: str, width: int, height: int, parts: list[Markup]) -> Markup:
+    opening = Markup(
+        '<svg class="chart" viewBox="0 0 {0} {1}" style="max-width:{0}px" role="img" aria-label="{2}">'
+    )
+    drawn = Markup("").join(parts)
+    return opening.format(width, height, one_line(title)) + drawn + Markup("</svg>")
