@@ -16,7 +16,8 @@ from embedstore.learning.vectors import same_rows, unit_rows
 
 _K_GRID = (5, 10, 25, 50, 100, 200, 400, 800)
 _EXPONENTS = (1.0, 2.0, 4.0, 8.0)
-_MOST_QUERIES = 500
+_MOST_QUERIES = 300
+_NO_EXTENT = 1e-12  # mean square of unit rows about their mean, below which there is rounding only
 _ALPHA_GRID = np.logspace(-4, 3, 22)
 
 
@@ -56,7 +57,8 @@ def choose_asif(
     folds = patient_folds(people, min(3, n_people), seed=seed)
     loss = np.zeros((len(ks), len(exponents)))
     for fold in np.unique(folds):
-        held = np.flatnonzero(folds == fold)[:_MOST_QUERIES]
+        held = np.flatnonzero(folds == fold)
+        held = held[:: -(-len(held) // _MOST_QUERIES)]
         anchors = folds != fold
         by_image, by_text = images[held] @ images[anchors].T, texts[held] @ texts[anchors].T
         relevant = np.equal.outer(*(same_rows(texts[held]),) * 2)
@@ -82,7 +84,7 @@ class _Spectrum:
         tall = x.shape[0] >= x.shape[1]
         values, vectors = np.linalg.eigh(x.T @ x if tall else x @ x.T)
         keep = values > max(values[-1], 0.0) * 1e-10
-        if not keep.any():
+        if values[-1] < len(x) * _NO_EXTENT:
             raise UsageError(
                 "all images of the pairs have one and the same vector; a bridge needs differences"
             )
