@@ -20,7 +20,7 @@ OFFENCES = [
     ("layers", "embedstore.engine.store", "embedstore.pages.text"),
     ("layers", "embedstore.pages.text", "embedstore.demo.story"),
     ("layers", "embedstore.demo.story", "embedstore.cli.main"),
-    ("layers", "embedstore.contracts.query", "embedstore.discovery"),
+    ("layers", "embedstore.errors", "embedstore.contracts.query"),
     ("evaluation", "embedstore.indexes.exact", "embedstore.evaluation.metrics"),
     ("testing", "embedstore.testing.encoders", "embedstore.discovery"),
     ("torch", "embedstore.learning.bridge", "torch"),
