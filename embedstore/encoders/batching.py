@@ -17,6 +17,7 @@ from embedstore.contracts.image import F32
 from embedstore.errors import UsageError
 
 T = TypeVar("T")
+_HOPELESS = 0.1
 _STILL_IN = 0.8  # a setting below this share of the best rate is not measured again
 
 
@@ -78,20 +79,28 @@ def fastest(
     seconds: float,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[Rate[T]]:
-    """Measure settings for about `seconds` and rank them, the fastest first.
+    """Measure settings for about `seconds` and rank them, the fastest first, those never reached last.
 
-    run: does a batch under a setting and returns how many items that were. Each setting is run once
-    unmeasured (allocation, kernel choice) and once measured, whatever `seconds` says; then rounds go on over
-    those within a fifth of the best, interleaved, so that a neighbour's load falls on all alike.
+    run: does a batch under a setting and returns how many items that were. Settings are taken in the order
+    given, so put the likely ones first; each is run once unmeasured (allocation, kernel choice; one that is
+    ten times slower than another already then stays at that) and once measured. When time is left, rounds go
+    on over those within a fifth of the best, interleaved, so that a neighbour's load falls on all alike.
+    The first setting is measured whatever `seconds` says, and a setting that has begun is finished: the
+    time taken can pass `seconds` by two batches.
     """
     if not settings:
         raise UsageError("there is no setting to measure")
     deadline = clock() + seconds
     rates = [Rate(setting) for setting in settings]
-    for rate in rates:
-        run(rate.setting)
+    for number, rate in enumerate(rates):
+        if number and clock() >= deadline:
+            break
         _measure(rate, run, clock)
-    running = rates
+        if number and rate.per_s < _HOPELESS * max(other.per_s for other in rates[:number]):
+            continue
+        rate.items, rate.seconds = 0, 0.0
+        _measure(rate, run, clock)
+    running = [rate for rate in rates if rate.items]
     while clock() < deadline and len(running) > 1:
         best = max(rate.per_s for rate in running)
         running = [rate for rate in running if rate.per_s >= _STILL_IN * best]

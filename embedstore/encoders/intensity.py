@@ -105,11 +105,13 @@ class ClipMinMax:
     def apply(self, pixels: Pixels, context: ImageInput) -> Pixels:
         """(H, W, C) numbers to float32 in [0, 1]; a constant image gives zeros."""
         values = np.clip(pixels.astype(np.float32), np.float32(self.low), np.float32(self.high))
-        extremes = values.min(), values.max()
+        extremes = float(values.min()), float(values.max())
         if self.parent and context.parent_range is not None:
-            extremes = np.clip(np.array(context.parent_range, dtype=np.float32), self.low, self.high)
+            start, stop = (float(np.clip(end, self.low, self.high)) for end in context.parent_range)
+            extremes = start, stop
         low, high = np.float32(extremes[0]), np.float32(extremes[1])
-        return np.clip((values - low) / np.maximum(high - low, _TINY), 0, 1)
+        scaled: Pixels = np.clip((values - low) / np.maximum(high - low, _TINY), 0, 1)
+        return scaled
 
     def describe(self) -> str:
         """In words."""
@@ -140,7 +142,7 @@ class PercentileWindow:
         """(H, W, C) numbers to float32 in [0, 1]; a constant image gives zeros."""
         values = pixels.astype(np.float32)
         if self.parent and context.parent_range is not None:
-            low, high = context.parent_range
+            low, high = (float(end) for end in context.parent_range)
         else:
             counted = values[values != 0] if self.nonzero else values.ravel()
             if not counted.size:
@@ -150,7 +152,8 @@ class PercentileWindow:
         scaled = (np.clip(values, low, high) - np.float32(low)) / np.float32(span)
         if self.nonzero:
             scaled[values == 0] = 0
-        return scaled.astype(np.float32, copy=False)
+        result: Pixels = scaled.astype(np.float32, copy=False)
+        return result
 
     def describe(self) -> str:
         """In words."""

@@ -73,7 +73,23 @@ def test_the_fastest_wins_and_the_slow_are_measured_once():
 
 def test_a_slow_first_run_does_not_count():
     clock = Clock(lambda setting, run: 50.0 if run == 1 else 0.1 * setting)
-    assert fastest([2, 1], clock.run, 0.0, clock)[0].per_s == pytest.approx(10)
+    assert fastest([2, 1], clock.run, 200.0, clock)[0].per_s == pytest.approx(10)
+
+
+def test_what_is_hopeless_in_its_first_run_is_not_run_again():
+    clock = Clock(lambda setting, run: 20.0 * setting if setting == 2 else 1.0)
+    ranked = fastest([1, 2], clock.run, 60.0, clock)
+    assert [rate.setting for rate in ranked] == [1, 2]
+    assert clock.runs[2] == 1
+
+
+def test_time_that_is_up_leaves_the_rest_unmeasured():
+    clock = Clock(lambda setting, run: 10.0)
+    ranked = fastest([4, 8, 16, 32], clock.run, 25.0, clock)
+    assert [rate.setting for rate in ranked] == [8, 4, 16, 32]
+    assert clock.now == 40
+    assert set(clock.runs) == {4, 8}
+    assert [rate.setting for rate in fastest([1, 2], clock.run, 0.0, clock)] == [1, 2]
 
 
 def test_a_close_race_goes_on_until_the_time_is_up():

@@ -100,7 +100,7 @@ class DualEncoder:
             self._network.set_threads(setting.threads)
             return len(self.forward_images(largest[: setting.batch]))
 
-        settings = [_Setting(count, batch) for count in sorted(threads) for batch in (1, 4, 8)]
+        settings = [_Setting(count, batch) for batch in (4, 8, 1) for count in sorted(threads)]
         best = fastest(settings, run, seconds)[0]
         self._network.set_threads(best.setting.threads)
         self.batch_size = best.setting.batch
