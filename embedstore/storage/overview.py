@@ -77,20 +77,13 @@ def known_sources(
     """Those of the paths the store has met."""
     wanted = [("image", image_space), ("report", text_space)]
     kinds = [kind for kind, space_id in wanted if space_id is not None]
-    in_its_space = or_(
-        *(
-            and_(Item.kind == kind, Vector.space_id == space_id)
-            for kind, space_id in wanted
-            if space_id is not None
-        )
-    )
+    in_its_space = or_(*(and_(Item.kind == kind, Vector.space_id == space_id) for kind, space_id in wanted))
     lacking = and_(Item.kind.in_(kinds), Vector.id.is_(None))
-    joined = and_(Vector.item_id == Item.id, in_its_space) if kinds else Vector.id.is_(None)
     query = (
         select(Source.__table__, func.count(Item.id).label("items"), func.sum(case((lacking, 1), else_=0)))
         .outerjoin(ItemSource, ItemSource.source_id == Source.id)
         .outerjoin(Item, Item.id == ItemSource.item_id)
-        .outerjoin(Vector, joined)
+        .outerjoin(Vector, and_(Vector.item_id == Item.id, in_its_space))
         .group_by(*Source.__table__.c)
     )
     found: dict[str, SourceRow] = {}
