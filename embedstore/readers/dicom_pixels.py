@@ -1,4 +1,8 @@
-"""Stored values of one DICOM frame, decoded by pydicom's plugins (and libjpeg-turbo for 12-bit JPEG)."""
+"""Stored values of one DICOM frame, decoded by pydicom's plugins and, where noted, by libjpeg-turbo.
+
+Each transfer syntax has one decoder, chosen so that damaged data raise an error: GDCM aborts the process on
+some, OpenJPEG inside it writes to stderr, pylibjpeg-rle panics in Rust, past `except Exception`.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +17,29 @@ from pydicom.pixels.utils import as_pixel_options
 from pydicom.uid import (
     UID,
     JPEG2000TransferSyntaxes,
+    JPEGBaseline8Bit,
     JPEGExtended12Bit,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
     MPEGTransferSyntaxes,
+    RLELossless,
 )
 
 from embedstore.errors import ReadFailure
+from embedstore.readers.codestream import codestream_size, ends_whole
 from embedstore.readers.dicom_file import DicomFile, Shape
-from embedstore.readers.dicom_values import integer
+from embedstore.readers.dicom_values import code, integer
 from embedstore.readers.quiet import quiet_pydicom
 
-_RETIRED_JPEG = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (52, 53, 54, 55, 56))
+# T.81 processes 2 to 14: 12 bits, spectral selection, progressive, lossless.
+_TURBO = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (52, 53, 54, 55, 56, 57, 70))
+_PLUGINS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("pillow", (JPEGBaseline8Bit, JPEGExtended12Bit)),
+    ("pyjpegls", (JPEGLSLossless, JPEGLSNearLossless)),
+    ("pylibjpeg", tuple(JPEG2000TransferSyntaxes)),
+    ("pydicom", (RLELossless,)),
+)
+_OTHER_SIZE = "pixel data do not have the size that the header promises"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,8 +65,11 @@ def decode_frame(file: DicomFile, shape: Shape, opened: BinaryIO, index: int) ->
     stream.seek(pixels.start)
     with quiet_pydicom():
         try:
-            if _needs_turbo(file):
-                return _decode_turbo(file, shape, stream, index)
+            if _encapsulated(file.syntax):
+                frame = _checked_frame(shape, stream, index)
+                stream.seek(pixels.start)
+                if _needs_turbo(file):
+                    return _decode_turbo(file, shape, frame)
             return _decode_pydicom(file, shape, stream, index)
         except ReadFailure:
             raise
@@ -70,10 +90,11 @@ def refuse_unsupported(file: DicomFile) -> None:
     if _needs_turbo(file):
         return
     try:
-        available = get_decoder(syntax).is_available
+        plugins = get_decoder(syntax).available_plugins
+        known = not _encapsulated(syntax) or _plugin(syntax) in plugins
     except NotImplementedError:
-        available = False
-    if not available:
+        known = False
+    if not known:
         raise ReadFailure(f"no decoder for its transfer syntax ({syntax_name(syntax)})")
 
 
@@ -82,10 +103,10 @@ def _encapsulated(syntax: UID) -> bool:
 
 
 def _needs_turbo(file: DicomFile) -> bool:
-    """JPEG processes that pydicom's permissively licensed plugins do not decode."""
+    """JPEG processes that pydicom's plugins do not decode, or only by GDCM."""
     if file.syntax == JPEGExtended12Bit:
         return integer(file.header, "BitsStored") != 8
-    return file.syntax in _RETIRED_JPEG
+    return file.syntax in _TURBO
 
 
 def _options(file: DicomFile) -> dict[str, Any]:
@@ -112,14 +133,17 @@ def _decode_pydicom(file: DicomFile, shape: Shape, stream: BinaryIO, index: int)
     if shift > 0:
         options["correct_unused_bits"] = False
     options["allow_excess_frames"] = False
-    # OpenJPEG inside GDCM writes its complaints to stderr; the plugin of pylibjpeg raises them.
-    plugin = "pylibjpeg" if file.syntax in JPEG2000TransferSyntaxes else ""
     values, found = get_decoder(file.syntax).as_array(
-        stream, index=index, validate=True, raw=False, decoding_plugin=plugin, **options
+        stream, index=index, validate=True, raw=False, decoding_plugin=_plugin(file.syntax), **options
     )
     if shift > 0:
         values = _from_high_bits(values, shift, stored)
     return Stored(values, str(found["photometric_interpretation"]), int(found.get("bits_stored", shape.bits)))
+
+
+def _plugin(syntax: UID) -> str:
+    """The one plugin of pydicom that is used for a syntax; "" for uncompressed data."""
+    return next((name for name, syntaxes in _PLUGINS if syntax in syntaxes), "")
 
 
 def _from_high_bits(values: NDArray[Any], shift: int, stored: int) -> NDArray[Any]:
@@ -128,18 +152,28 @@ def _from_high_bits(values: NDArray[Any], shift: int, stored: int) -> NDArray[An
     return np.asarray(np.right_shift(lifted, max(above, 0) + shift))
 
 
-def _decode_turbo(file: DicomFile, shape: Shape, stream: BinaryIO, index: int) -> Stored:
-    """JPEG of 12 bits, spectral selection and progressive: T.81 processes 2 to 12 by libjpeg-turbo."""
+def _checked_frame(shape: Shape, stream: BinaryIO, index: int) -> bytes:
+    """The encoded frame, refused when its code stream has another size than the header or breaks off."""
+    frame = get_frame(stream, index, number_of_frames=shape.frames)
+    size = codestream_size(frame)
+    if size is not None and size != (shape.rows, shape.columns):
+        raise ReadFailure(_OTHER_SIZE)
+    if frame.startswith(b"\xff\xd8") and not ends_whole(frame):
+        raise ReadFailure("a compressed frame is cut short")
+    return frame
+
+
+def _decode_turbo(file: DicomFile, shape: Shape, frame: bytes) -> Stored:
     import imagecodecs
 
-    frame = get_frame(stream, index, number_of_frames=shape.frames)
-    values = np.asarray(imagecodecs.jpeg_decode(frame))
+    values = np.asarray(imagecodecs.jpeg8_decode(frame))
     expected = (shape.rows, shape.columns) if shape.samples == 1 else (shape.rows, shape.columns, 3)
     if values.shape != expected:
-        raise ReadFailure("pixel data do not have the size that the header promises")
+        raise ReadFailure(_OTHER_SIZE)
     stored = integer(file.header, "BitsStored") or shape.bits
     if integer(file.header, "PixelRepresentation") == 1:
+        values = values.astype(f"u{max(shape.bits // 8, values.dtype.itemsize)}")
         above = 8 * values.dtype.itemsize - stored
         values = np.right_shift(np.left_shift(values, above).view(values.dtype.str.replace("u", "i")), above)
-    photometric = str(file.header.get("PhotometricInterpretation") or "MONOCHROME2")
+    photometric = code(file.header, "PhotometricInterpretation") or "MONOCHROME2"
     return Stored(values, "RGB" if shape.samples == 3 else photometric, stored)

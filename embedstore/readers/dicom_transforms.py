@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from embedstore.readers.dicom_values import code, element, integer, items, number, numbers
+from embedstore.readers.dicom_values import code, element, integer, items, number, numbers, text
 from embedstore.readers.voi import Lut, Rescale, VoiFunction, Window
 
 _FUNCTIONS: dict[str | None, VoiFunction] = {"LINEAR_EXACT": "LINEAR_EXACT", "SIGMOID": "SIGMOID"}
@@ -138,4 +138,4 @@ def _hounsfield(ds: Dataset, index: int, modality: Rescale | Lut | None) -> bool
     kind = code(where, "RescaleType")
     if kind is not None:
         return kind == "HU" and modality is not None
-    return str(ds.get("SOPClassUID") or "") in _CT and modality is not None
+    return text(ds, "SOPClassUID") in _CT and modality is not None
