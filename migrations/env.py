@@ -1,7 +1,10 @@
-"""Runs migrations on the connection handed over by `embedstore.storage.migrate`, or on a URL given with -x.
+"""Runs migrations on the connection that `embedstore.storage.migrate` hands over.
 
-`alembic -x url=sqlite:////PATH/catalog.db revision --autogenerate -m "..."` writes the next revision.
+`alembic -c migrations/alembic.ini -x file=PATH/catalog.db revision --autogenerate -m "..."` writes the
+next revision from the difference between a database file and the models.
 """
+
+from pathlib import Path
 
 from alembic import context
 
@@ -25,5 +28,6 @@ given = context.config.attributes.get("connection")
 if given is not None:
     run(given)
 else:
-    with open_engine(context.get_x_argument(as_dictionary=True)["url"]) as database, database.write() as own:
+    file = Path(context.get_x_argument(as_dictionary=True)["file"])
+    with open_engine(file) as database, database.write() as own:
         run(own)

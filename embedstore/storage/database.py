@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool
 
 from embedstore.errors import EmbedstoreError, NotFound, SchemaMismatch, StoreBusy, StoreDamaged, UsageError
@@ -110,29 +110,38 @@ def _unreachable(url: URL) -> str:
     )
 
 
-def open_engine(url: str) -> Database:
-    """A database without a look at its schema.
+def open_engine(where: str | Path) -> Database:
+    """A database without a look at its schema: the path of an SQLite file, or a PostgreSQL URL.
 
-    Raises UsageError for a URL that is not SQLite's or PostgreSQL's, or when its driver is not installed.
+    Raises UsageError for another URL, or when the driver is not installed.
     """
+    if isinstance(where, Path):
+        return Database(_sqlite(where))
     try:
-        parsed = make_url(url)
-        if parsed.get_backend_name() == "postgresql":
-            parsed = parsed.set(drivername="postgresql+psycopg")
-        elif parsed.get_backend_name() != "sqlite" or not parsed.database:
-            raise UsageError("--db takes a PostgreSQL URL: postgresql://USER@HOST/DATABASE")
-        engine = _engine(parsed)
-    except (ArgumentError, NoSuchModuleError) as error:
-        raise UsageError("--db takes a PostgreSQL URL: postgresql://USER@HOST/DATABASE") from error
+        # Every read is one snapshot, as in SQLite. No pool: a connection is opened where it is used.
+        engine = create_engine(_postgresql_url(where), isolation_level="REPEATABLE READ", poolclass=NullPool)
     except ModuleNotFoundError as error:
         raise UsageError("PostgreSQL needs a driver: pip install 'embedstore[postgresql]'") from error
     return Database(engine)
 
 
-def _engine(url: URL) -> Engine:
-    if url.get_backend_name() == "postgresql":
-        return create_engine(url, isolation_level="REPEATABLE READ", poolclass=NullPool)
-    engine = create_engine(url)
+def url_without_password(url: str) -> str:
+    """What may be written down of a database URL. Raises UsageError when it is not PostgreSQL's."""
+    return _postgresql_url(url).set(password=None).render_as_string()
+
+
+def _postgresql_url(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "postgresql" and parsed.database:
+            return parsed.set(drivername="postgresql+psycopg")
+    except ArgumentError:
+        pass
+    raise UsageError("--db takes a PostgreSQL URL: postgresql://USER@HOST/DATABASE")
+
+
+def _sqlite(path: Path) -> Engine:
+    engine = create_engine(URL.create("sqlite", database=str(path)))
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -150,12 +159,12 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def open_database(url: str) -> Database:
+def open_database(where: str | Path) -> Database:
     """A database whose schema is exactly this program's.
 
     Raises SchemaMismatch (newer or older), StoreDamaged (no schema at all), NotFound (cannot be reached).
     """
-    database = open_engine(url)
+    database = open_engine(where)
     try:
         check_revision(database.revision(), database.where)
     except EmbedstoreError:

@@ -55,9 +55,9 @@ class StoreFolder:
         return self.path / "catalog.db"
 
     @property
-    def url(self) -> str:
-        """SQLAlchemy URL of the metadata."""
-        return self.database or f"sqlite:///{self.catalog}"
+    def metadata(self) -> str | Path:
+        """Where the metadata are: a database URL, or the path of the SQLite file."""
+        return self.database or self.catalog
 
     def write_marker(self) -> None:
         """Write `store.json`, durably and last of all: from here on the folder is a store."""

@@ -69,7 +69,7 @@ def upgrade_store(folder: Path, db: str | None = None) -> Upgrade:
     Raises NotFound, StoreBusy, SchemaMismatch (newer than this program), StorageFull.
     """
     found = find_folder(folder)
-    with writer_lease(found.lock), open_engine(db or found.url) as database:
+    with writer_lease(found.lock), open_engine(db or found.metadata) as database:
         if database.revision() is None:
             raise StoreDamaged(f"{database.where} holds no embedstore schema; restore it from a backup")
         return upgrade(database)

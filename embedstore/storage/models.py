@@ -26,7 +26,7 @@ _TOGETHER = 500
 
 
 class Models:
-    """`catalog.models`. arrays: folder of array files. writing: takes the store's writer lease, re-entrant."""
+    """`catalog.models`. arrays: folder of array files. writing: takes the writer lease, re-entrant."""
 
     def __init__(self, database: Database, arrays: Path, writing: Writing) -> None:
         self._database = database

@@ -6,11 +6,10 @@ import uuid
 from pathlib import Path
 
 from sqlalchemy import insert, select
-from sqlalchemy.engine import make_url
 
 from embedstore.errors import EmbedstoreError, StoreDamaged, UsageError
 from embedstore.storage.catalog import Catalog
-from embedstore.storage.database import Database, open_database, open_engine
+from embedstore.storage.database import Database, open_database, open_engine, url_without_password
 from embedstore.storage.layout import StoreFolder, find_folder, prepare_folder
 from embedstore.storage.lease import writer_lease
 from embedstore.storage.migrate import upgrade
@@ -27,10 +26,9 @@ def create_store(folder: Path, db: str | None = None) -> None:
     without its password. Raises UsageError (not empty, a store already, bad URL), NotFound (no such
     database), StoreBusy, StorageFull.
     """
-    path = prepare_folder(folder)
-    kept = make_url(db).set(password=None).render_as_string() if db else None
-    found = StoreFolder(path, uuid.uuid4().hex, kept)
-    with writer_lease(found.lock), open_engine(db or found.url) as database:
+    kept = url_without_password(db) if db else None
+    found = StoreFolder(prepare_folder(folder), uuid.uuid4().hex, kept)
+    with writer_lease(found.lock), open_engine(db or found.metadata) as database:
         if database.revision() is not None:
             raise UsageError(f"{database.where} belongs to another store already; give an empty database")
         upgrade(database)
@@ -46,7 +44,7 @@ def open_store(folder: Path, db: str | None = None, segment_bytes: int = SEGMENT
     segment is begun. Raises NotFound, SchemaMismatch, StoreDamaged, UsageError.
     """
     found = find_folder(folder)
-    database = open_database(db or found.url)
+    database = open_database(db or found.metadata)
     try:
         _belong_together(database, found)
     except EmbedstoreError:

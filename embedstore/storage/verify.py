@@ -19,7 +19,7 @@ from embedstore.storage.vectors import segment_state
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something wrong. what: "segment", "arrays", "orphan", "database" or "log". file: path of the damaged."""
+    """Something wrong. what: "segment", "arrays", "orphan", "database" or "log". file: its path."""
 
     what: str
     file: str
