@@ -87,7 +87,15 @@ def quality_words(quality: Mapping[str, Any]) -> str:
         f"{_number(quality.get('chance'))}, shuffled pairs {_number(quality.get('shuffled_control'))} "
         f"({quality.get('n_pairs')} pairs, {quality.get('n_patients')} patients)"
     )
-    return f"{words}. {quality['note']}" if quality.get("note") else words
+    notes = [quality["note"]] if quality.get("note") else []
+    if _is_no_better_than_chance(quality):
+        notes.insert(0, "It cannot be told from chance: more pairs are needed.")
+    return " ".join((f"{words}.", *notes))
+
+
+def _is_no_better_than_chance(quality: Mapping[str, Any]) -> bool:
+    low, chance = (quality.get("interval") or (None,))[0], quality.get("chance")
+    return isinstance(low, int | float) and isinstance(chance, int | float) and low <= chance
 
 
 def _row(card: BridgeCard) -> tuple[Any, ...]:

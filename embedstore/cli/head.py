@@ -123,7 +123,7 @@ def _words(value: Any) -> Any:
         return ", ".join(f"{name} {_words(one)}" for name, one in value.items()) or None
     if isinstance(value, list | tuple):
         return ", ".join(str(_words(one)) for one in value) or None
-    return value
+    return f"{value:.4g}" if isinstance(value, float) else value
 
 
 def _report(report: HeadReport) -> Iterator[Renderable]:

@@ -91,13 +91,14 @@ def table(
 
     kept = [tuple(row) for row in rows]
     cells = [tuple(_cell(value) for value in row) for row in kept]
-    widths = _widths(columns, cells, widest)
+    widths = _widths(columns, kept, widest)
     made = Table(
         box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False, show_edge=False
     )
     for position, name in enumerate(columns):
         numeric = _is_numeric(row[position] for row in kept)
-        made.add_column(Text(_cell(name)), justify="right" if numeric else "left", no_wrap=True)
+        heading = Text(_cut(_cell(name), widths[position], keep_end=False))
+        made.add_column(heading, justify="right" if numeric else "left", no_wrap=True)
     for row in cells:
         made.add_row(
             *(Text(_cut(*one)) for one in zip(row, widths, (c in _PATHS for c in columns), strict=True))
@@ -106,30 +107,34 @@ def table(
 
 
 _LONGEST = 24
-_SHORTEST = 12
-_ROOM = 30
 _PATHS = ("path", "where", "file")
+# Least widths of the widest column and of other text, tried in turn until the table fits.
+_SQUEEZES = ((40, 16), (30, 10), (20, 8), (8, 5))
 
 
 def _is_numeric(values: Iterable[Any]) -> bool:
     return all(isinstance(value, int | float | None) and not isinstance(value, bool) for value in values)
 
 
-def _widths(columns: Sequence[str], cells: Sequence[Sequence[str]], widest: str) -> list[int]:
-    """Of each column, so that the table holds the width of the terminal where that can be."""
+def _widths(columns: Sequence[str], rows: Sequence[Sequence[Any]], widest: str) -> list[int]:
+    """Of each column, so that the table holds the width of the terminal; numbers are never cut."""
     from rich.cells import cell_len
 
-    needed = [max(map(cell_len, each)) for each in zip(columns, *cells, strict=True)]
+    each = list(zip(*rows, strict=True)) or [()] * len(columns)
+    contents = [max((cell_len(_cell(value)) for value in values), default=0) for values in each]
     widths = [
-        need if name == widest else min(need, _LONGEST) for name, need in zip(columns, needed, strict=True)
+        content if name == widest else min(content, _LONGEST)
+        for name, content in zip(columns, contents, strict=True)
     ]
+    widths = [max(width, cell_len(name)) for width, name in zip(widths, columns, strict=True)]
+    fixed = [_is_numeric(values) for values in each]
     surplus = sum(widths) + 3 * (len(widths) - 1) - _console().width
-    yielding = [columns.index(widest)] if widest in columns else []
-    yielding += sorted(set(range(len(widths))) - set(yielding), key=lambda position: -widths[position])
-    for position in yielding:
-        if surplus > 0:
-            least = max(_ROOM if columns[position] == widest else _SHORTEST, cell_len(columns[position]))
-            given = min(surplus, max(0, widths[position] - least))
+    for room, least in _SQUEEZES:
+        for position in sorted(range(len(widths)), key=lambda n: (columns[n] != widest, -widths[n])):
+            floor = room if columns[position] == widest else least
+            if fixed[position]:
+                floor = max(contents[position], min(least, widths[position]))
+            given = max(0, min(surplus, widths[position] - floor))
             widths[position] -= given
             surplus -= given
     return widths

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from embedstore.cli.output import Renderable
     from embedstore.contracts.query import Answer, Hit, Item
 
+_THUMBNAIL = 252
+
 
 @click.command()
 @click.option("--image", metavar="FILE", help="An image file (it need not be in the store).")
@@ -53,6 +55,8 @@ def search(shell: Shell, /, html: Path | None, **options: Any) -> None:
     asked = [name for name in ("image", "text", "like") if options[name] is not None]
     if len(asked) != 1:
         raise click.UsageError("give exactly one of --image FILE, --text TEXT and --like ID")
+    if html is not None and not html.absolute().parent.is_dir():
+        raise click.UsageError(f"the folder of --html '{html}' does not exist")
     from embedstore.contracts.query import Query
 
     query = Query(**options)
@@ -118,7 +122,8 @@ def bridge_sentence(bridge: Mapping[str, Any]) -> str:
 def _write_sheet(path: Path, store: Any, answer: Answer) -> None:
     from embedstore.pages.contact_sheet import contact_sheet
 
-    path.write_text(contact_sheet(answer, store.thumbnail), encoding="utf-8")
+    page = contact_sheet(answer, lambda item_id: store.thumbnail(item_id, _THUMBNAIL))
+    path.write_text(page, encoding="utf-8")
 
 
 def _text(answer: Answer, html: Path | None) -> Iterator[Renderable]:

@@ -91,4 +91,8 @@ def _outcome(entry: Outcome) -> str:
 
 
 def _conflict(entry: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in entry.items() if value is not None)
+    """Who said what; keys as `Store.conflicts` gives them."""
+    return (
+        f"{entry['path']}: {entry['field']} is '{entry['kept']}' (kept), "
+        f"but '{entry['other']}' in {entry['other_path']}"
+    )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from embedstore.engine.requests import ZeroShotResult, ZeroShotRow
 
 _SHOWN = 20
+_BEST = 5
 
 
 @click.command()
@@ -80,22 +81,31 @@ def _text(result: ZeroShotResult) -> Iterator[Renderable]:
         yield "Uncalibrated: the scores are for ranking only, they are not probabilities (--calibrate-where)."
     if result.bridge is not None:
         yield bridge_sentence(result.bridge)
-    yield table(
-        ("id", "path", *result.classes, "label"),
-        [_row(row, result) for row in result.rows[:_SHOWN]],
-        widest="path",
-    )
-    if len(result.rows) > _SHOWN:
-        yield f"and {len(result.rows) - _SHOWN} more; --json prints all of them"
+    if result.calibrated or labelled:
+        yield table(
+            ("id", "path", *result.classes, "label"),
+            [_row(row, result) for row in result.rows[:_SHOWN]],
+            widest="path",
+        )
+        if len(result.rows) > _SHOWN:
+            yield f"and {len(result.rows) - _SHOWN} more; --json prints all of them"
+    else:
+        yield table(("class", "rank", "score", "id", "path"), list(_ranking(result)), widest="path")
     if result.metrics:
         yield metrics_table(result.metrics)
     if result.saved_votes:
         yield f"{result.saved_votes} votes saved."
 
 
+def _ranking(result: ZeroShotResult) -> Iterator[tuple[Any, ...]]:
+    for name in result.classes:
+        best = sorted(result.rows, key=lambda row: -row.scores[name])[:_BEST]
+        yield from ((name, rank, row.scores[name], row.id, row.path) for rank, row in enumerate(best, 1))
+
+
 def _row(row: ZeroShotRow, result: ZeroShotResult) -> tuple[Any, ...]:
     values = row.probabilities if row.probabilities is not None else row.scores
-    numbers = (round(float(values[name]), 3) if name in values else None for name in result.classes)
+    numbers = (values.get(name) for name in result.classes)
     return (row.id, row.path, *numbers, _label(row))
 
 

@@ -58,6 +58,14 @@ ITEM = Item(
     extra={"Ward": "A"},
     report=HOSTILE,
 )
+CONFLICT = {
+    "item_id": 7,
+    "path": "/data/film.dcm",
+    "field": "label",
+    "kept": "2",
+    "other": HOSTILE,
+    "other_path": "/copy/film.dcm",
+}
 VOTERS = LabelSetCard(
     label_set="effusion",
     classes=("absent", "present"),
@@ -239,7 +247,7 @@ class FakeStore:
         return (Outcome(path="a.txt", reason="not an image (plain text)", part="x"),)
 
     def conflicts(self) -> tuple[dict[str, Any], ...]:
-        return ({"item": 7, "field": "label", "kept": "2", "other": HOSTILE},)
+        return (CONFLICT,)
 
     def verify(self) -> tuple[Finding, ...]:
         return self.findings
