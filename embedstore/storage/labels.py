@@ -36,7 +36,7 @@ class Labels:
                 connection.execute(insert(LabelSetRow).values(values))
             elif tuple(known[1].classes) != tuple(label_set.classes):
                 raise Refused(
-                    f"label set '{label_set.name}' has the classes {', '.join(known[1].classes)} in this store, "
+                    f"label set '{label_set.name}' has the classes {', '.join(known[1].classes)} here, "
                     f"not {', '.join(label_set.classes)}; choose another name for it"
                 )
 
