@@ -61,7 +61,7 @@ def learn(catalog: Catalog, ids: np.ndarray, images: str, texts: str) -> None:
             probabilities=fused,
             majority=np.array([1, -1]),
             labels=np.array([1, -1]),
-        )  # fmt: skip
+        )
     )
     catalog.models.save_bridge(
         NewBridge(
@@ -74,12 +74,18 @@ def learn(catalog: Catalog, ids: np.ndarray, images: str, texts: str) -> None:
             anchors=ids[:1],
             anchor_patients=("P1",),
             quality={"r_at_10": 0.5},
-        )  # fmt: skip
+        )
     )
     head = HeadSpec(
-        name="head", space=images, target="label", classes=("normal", "tumour"), data_sha256="0" * 64, seed=1,
-        split={"by": "patient"}, params={"C": 1.0},
-    )  # fmt: skip
+        name="head",
+        space=images,
+        target="label",
+        classes=("normal", "tumour"),
+        data_sha256="0" * 64,
+        seed=1,
+        split={"by": "patient"},
+        params={"C": 1.0},
+    )
     catalog.models.save_head(head, {"weights": np.ones((4, 2))})
     catalog.models.save_predictions("head", ids[:2], fused)
 
@@ -91,7 +97,7 @@ def expectations(catalog: Catalog) -> dict[str, object]:
     items = catalog.items(catalog.vector_items(space.id, ids).items.tolist())
     return {
         "counts": [counts.images, counts.reports, counts.links, counts.conflicts, counts.failures],
-        "vectors": catalog.vectors(space.id, ids).round(4).tolist(),
+        "vectors": [[round(x, 3) for x in row] for row in catalog.vectors(space.id, ids).tolist()],
         "items": [[i.path, i.patient, i.columns["label"], i.report] for i in items],
         "votes": catalog.labels.votes("finding").values.tolist(),
         "predictions": catalog.models.predictions("head").probabilities.round(4).tolist(),
