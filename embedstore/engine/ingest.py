@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import chain, islice
 
 from embedstore import discovery
@@ -133,6 +135,8 @@ class _Ingest:
         choice = self._targets.choice("image")
         if workers <= 1 and len(first) == _TUNE_FROM_TASKS and not choice.threads:
             self._tune(encoder)
+        if workers > 1 and not choice.threads:  # cores are shared out, not fought over
+            choice = replace(choice, threads=max(1, (os.cpu_count() or 1) // workers))
         work = EmbedWork(choice, self._workspace.settings.limits, encoder if workers <= 1 else None)
         space = self._targets.space("image").id
         for outcome in _executor(workers).run(work, chain(first, tasks)):

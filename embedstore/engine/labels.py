@@ -46,13 +46,17 @@ def run_votes(workspace: Workspace, request: VoteRequest, progress: Progress) ->
         saved = 0
         for group in in_groups(items.tolist(), _TOGETHER):
             for voter in voters:
-                saved += catalog.labels.save_votes(_cast(workspace, voter, group, request.encoder), run)
+                saved += catalog.labels.save_votes(
+                    _cast(workspace, label_set.name, voter, group, request.encoder), run
+                )
             progress("voting", saved, None)
         catalog.end_run(run, {"votes": saved})
     return label_report(workspace, label_set.name, None)
 
 
-def _cast(workspace: Workspace, voter: Voter, group: list[int], encoder: str | None) -> list[Vote]:
+def _cast(
+    workspace: Workspace, label_set: str, voter: Voter, group: list[int], encoder: str | None
+) -> list[Vote]:
     """Votes on a group of items, abstentions included: that a voter looked is part of the record."""
     items = np.array(group, np.int64)
     function = voter.function
@@ -73,7 +77,7 @@ def _cast(workspace: Workspace, voter: Voter, group: list[int], encoder: str | N
     return [
         Vote(
             item_id=int(item),
-            label_set=function.label_set.name,
+            label_set=label_set,
             value=int(value),
             voter=voter.name,
             voter_version=function.version,

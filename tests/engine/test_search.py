@@ -1,0 +1,100 @@
+"""Search against brute force over the stored vectors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embedstore.contracts.query import Query
+from embedstore.errors import FilterError, NotFound, UsageError
+
+
+@pytest.mark.parametrize("index", ["exact", "faiss"])
+def test_every_image_finds_itself(filled, index):
+    for item in filled.items("kind = 'image'"):
+        answer = filled.search(Query(like=item.id, k=3, index=index))
+        best = [hit for hit in answer.hits if hit.score >= answer.hits[0].score - 1e-6]
+        assert item.id in [hit.item.id for hit in best]
+        assert answer.hits[0].score == pytest.approx(1, abs=1e-6)
+
+
+def test_a_file_and_its_stored_image_are_the_same_query(filled):
+    item = filled.items("kind = 'image'")[7]
+    by_file = filled.search(Query(image=item.path, k=5))
+    by_id = filled.search(Query(like=item.id, k=5))
+    assert [hit.item.id for hit in by_file.hits] == [hit.item.id for hit in by_id.hits]
+
+
+def brute_force(filled, item_id: int, where: str) -> list[int]:
+    catalog = filled._workspace.catalog
+    (space,) = catalog.spaces()
+    items = np.array([item.id for item in filled.items(f"kind = 'image' and ({where})")], np.int64)
+    found, vectors = catalog.item_vectors(space.id, items)
+    query = catalog.item_vectors(space.id, np.array([item_id]))[1][0].astype(np.float64)
+    rows = vectors.astype(np.float64)
+    scores = rows @ query / np.linalg.norm(rows, axis=1) / np.linalg.norm(query)
+    return [int(found[n]) for n in np.argsort(-scores, kind="stable")]
+
+
+@pytest.mark.parametrize("where", ["site = 'B'", "age < 35 or label = 'bright'", "attr.bright = 1", "id < 3"])
+def test_filtered_answers_are_those_of_a_full_scan(filled, where):
+    expected = brute_force(filled, 1, where)
+    answer = filled.search(Query(like=1, k=10, where=where))
+    assert [hit.item.id for hit in answer.hits] == expected[:10]
+    assert answer.matched == len(expected)
+    assert answer.exact
+
+
+def test_patients_are_not_crowded_out_by_their_own_images(filled):
+    answer = filled.search(Query(like=1, k=12, per="patient"))
+    patients = [hit.item.patient for hit in answer.hits]
+    assert len(set(patients)) == len(patients) == 12
+    without = filled.search(Query(like=1, k=60, exclude_patient="P0"))
+    assert len(without.hits) == 58
+
+
+def test_reports_are_searched_by_words(filled):
+    answer = filled.search(Query(text="There is an opacity.", within="reports", k=5))
+    assert all("There is an opacity" in (hit.item.report or "") for hit in answer.hits)
+
+
+def test_images_carry_their_report(filled):
+    item = filled.search(Query(like=1, k=1)).hits[0].item
+    assert item.report is not None
+    assert item.report.startswith("Film")
+
+
+@pytest.mark.parametrize(
+    ("query", "error", "says"),
+    [
+        (Query(), UsageError, "exactly one"),
+        (Query(text=" "), UsageError, "empty"),
+        (Query(like=1, k=0), UsageError, "at least 1"),
+        (Query(like=10**6), NotFound, "1000000"),
+        (Query(image="/nowhere.png"), NotFound, "no such file"),
+        (Query(like=1, where="colour = 'red'"), FilterError, "no column is called 'colour'"),
+        (Query(like=1, encoder="starter"), UsageError, "there are: reference"),
+    ],
+)
+def test_wrong_queries_say_what_to_do(filled, query, error, says):
+    with pytest.raises(error, match=says):
+        filled.search(query)
+
+
+def test_the_index_comes_back_from_the_log(filled):
+    before = filled.search(Query(like=4, k=60))
+    folder = next(Path(filled.path / "indexes").iterdir())
+    for file in folder.iterdir():
+        data = bytearray(file.read_bytes())
+        data[len(data) // 2] ^= 1
+        file.write_bytes(bytes(data))
+    assert any(finding.what == "index" for finding in filled.verify())
+    with type(filled).open(filled.path) as again:
+        after = again.search(Query(like=4, k=60))
+        assert [(hit.item.id, hit.score) for hit in after.hits] == [
+            (hit.item.id, hit.score) for hit in before.hits
+        ]
+        again.reindex()
+        assert again.verify() == ()
