@@ -1,4 +1,4 @@
-"""What pyproject.toml has no words for: the top-level `migrations/` is installed as `embedstore.migrations`."""
+"""What pyproject.toml cannot say: the top-level `migrations/` is installed as `embedstore.migrations`."""
 
 from setuptools import find_namespace_packages, setup
 
