@@ -219,6 +219,8 @@ class Catalog:
 
         A patient is excluded by patient key, PatientID or group, also where only one source claims it.
         """
+        if where is None and not exclude_patients:
+            return self._book.ids(space_id, kind)
         return self._read(reading.vector_ids, space_id, where, kind, exclude_patients)
 
     def vectors(self, space_id: int, vector_ids: I64) -> F32:

@@ -18,10 +18,12 @@ from embedstore.storage.filters import Where
 from embedstore.storage.records import Pairs
 from embedstore.storage.tables import Conflict, Item, ItemSource, Link, Source, Vector
 
+_MANY = 50_000  # from here on reading the whole table beats asking for its rows
+
 
 def select_items(connection: Connection, where: Where | None, kind: str | None) -> I64:
     """Sorted ids of the items that pass."""
-    return id_array(connection, select(Item.id).where(*_conditions(where, kind)).order_by(Item.id))
+    return id_array(connection, select(Item.id).where(*_conditions(where, kind)))
 
 
 def _conditions(where: Where | None, kind: str | None) -> list[ColumnElement[bool]]:
@@ -37,7 +39,7 @@ def vector_ids(
     exclude_patients: Collection[str],
 ) -> I64:
     """Sorted ids of the space's vectors whose items pass: the allow-set of a search."""
-    query = select(Vector.id).where(Vector.space_id == space_id).order_by(Vector.id)
+    query = select(Vector.id).where(Vector.space_id == space_id)
     conditions = _conditions(where, kind)
     if exclude_patients:
         conditions.append(not_(of_patients(exclude_patients)))
@@ -174,14 +176,12 @@ def codes(connection: Connection, item_ids: I64) -> tuple[I64, I64]:
     """Codes of patient and study, (n,) each, in the order asked."""
     query = select(Item.id, Item.patient_code, Item.study_code)
     wanted = np.unique(item_ids)
-    if len(wanted) > 100_000:
-        table = id_arrays(connection, query.order_by(Item.id), 3)
+    if len(wanted) > _MANY:
+        table = id_arrays(connection, query)
     else:
-        parts = [
-            id_arrays(connection, query.where(Item.id.in_(some)), 3) for some in chunked(wanted.tolist())
-        ]
+        parts = [id_arrays(connection, query.where(Item.id.in_(some))) for some in chunked(wanted.tolist())]
         table = np.concatenate(parts, axis=1) if parts else np.empty((3, 0), np.int64)
-        table = table[:, np.argsort(table[0])]
+    table = table[:, np.argsort(table[0])]
     at = np.searchsorted(table[0], item_ids)
     return table[1][at], table[2][at]
 
@@ -219,9 +219,9 @@ def pairs(connection: Connection, image_space: int, text_space: int, where: Wher
         .join(image, and_(image.c.item_id == Link.image_id, image.c.space_id == image_space))
         .join(text, and_(text.c.item_id == Link.report_id, text.c.space_id == text_space))
         .where(*_conditions(where, None))
-        .order_by(Link.image_id, Link.report_id)
     )
-    found = id_arrays(connection, query, 2)
+    found = id_arrays(connection, query)
+    found = found[:, np.lexsort(found[::-1])]
     return Pairs(found[0], found[1], tuple(patient_groups(connection, found[0].tolist())))
 
 

@@ -8,29 +8,35 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Integer, cast, func, select
 
 from embedstore.contracts.image import F32, I64
 from embedstore.errors import NotFound
-from embedstore.storage.chunks import id_arrays
+from embedstore.storage.batches import ItemKind
+from embedstore.storage.chunks import id_array, id_arrays
 from embedstore.storage.database import Database
 from embedstore.storage.records import Changes
 from embedstore.storage.segments import BlockState, SegmentReader, SegmentState
-from embedstore.storage.tables import Block, Change, Segment, Space, Vector
+from embedstore.storage.tables import Block, Change, Item, Segment, Space, Vector
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Map:
-    """Places of a space's vectors; arrays are (n,) and sorted by vector id. seq: log entry it stands at."""
+    """Places of a space's vectors; arrays are (n,) and sorted by vector id. seq: log entry it stands at.
+
+    images: 1 for an image's vector, 0 for a report's. Nothing in here ever changes for a vector.
+    """
 
     seq: int
     ids: I64
     items: I64
     segments: I64
     rows: I64
+    images: I64
 
 
 _EMPTY = np.empty(0, np.int64)
+_NOTHING = _Map(0, _EMPTY, _EMPTY, _EMPTY, _EMPTY, _EMPTY)
 
 
 class VectorBook:
@@ -49,6 +55,12 @@ class VectorBook:
         """(n, dim) in the order asked. Raises NotFound for an id that is not in the space, StoreDamaged."""
         places = self._places(space_id)
         return self._gather(space_id, places, _positions(places.ids, vector_ids, "vector"))
+
+    def ids(self, space_id: int, kind: ItemKind | None) -> I64:
+        """(n,) sorted ids of all vectors of a space, or of those of one kind of item."""
+        places = self._places(space_id)
+        wanted = slice(None) if kind is None else places.images == (kind == "image")
+        return places.ids[wanted].copy()
 
     def items(self, space_id: int, vector_ids: I64) -> I64:
         """(n,) item ids in the order asked. Raises NotFound."""
@@ -94,7 +106,7 @@ class VectorBook:
 
     def _places(self, space_id: int) -> _Map:
         with self._lock, self._database.read() as connection:
-            old = self._maps.get(space_id) or _Map(0, _EMPTY, _EMPTY, _EMPTY, _EMPTY)
+            old = self._maps.get(space_id) or _NOTHING
             if last_seq(connection, space_id) != old.seq:
                 self._maps[space_id] = old = _followed(connection, space_id, old)
             return old
@@ -128,12 +140,14 @@ def _followed(connection: Connection, space_id: int, old: _Map) -> _Map:
     seq = last_seq(connection, space_id)
     since = select(Change.op).where(Change.space_id == space_id, Change.seq > old.seq, Change.op == "remove")
     if connection.execute(since.limit(1)).first() is not None:
-        old = _Map(0, _EMPTY, _EMPTY, _EMPTY, _EMPTY)
+        old = _NOTHING
     highest = int(old.ids[-1]) if len(old.ids) else 0
-    query = select(Vector.id, Vector.item_id, Vector.segment_id, Vector.row)
-    query = query.where(Vector.space_id == space_id, Vector.id > highest).order_by(Vector.id)
-    new = id_arrays(connection, query, 4)
-    parts = (old.ids, old.items, old.segments, old.rows)
+    images = cast(Item.kind == "image", Integer)
+    query = select(Vector.id, Vector.item_id, Vector.segment_id, Vector.row, images)
+    query = query.join(Item, Item.id == Vector.item_id)
+    new = id_arrays(connection, query.where(Vector.space_id == space_id, Vector.id > highest))
+    new = new[:, np.argsort(new[0])]
+    parts = (old.ids, old.items, old.segments, old.rows, old.images)
     return _Map(seq, *(np.concatenate([a, b]) for a, b in zip(parts, new, strict=True)))
 
 
@@ -152,7 +166,7 @@ def changes(connection: Connection, space_id: int, after_seq: int) -> Changes:
     def ids(op: str) -> I64:
         query = select(Change.vector_id)
         query = query.where(Change.space_id == space_id, Change.seq > after_seq, Change.op == op)
-        return np.sort(id_arrays(connection, query, 1)[0])
+        return id_array(connection, query)
 
     seq = max(last_seq(connection, space_id), after_seq)
     added, removed = ids("add"), ids("remove")
