@@ -42,7 +42,6 @@ def commit(self, batch):
 Catalog.commit = commit
 choice = EncoderChoice(name="reference")
 with Store.open(Path(sys.argv[1])) as store:
-    print("started", flush=True)
     store.ingest(IngestRequest(paths=(Path(sys.argv[2]),), encoder=choice, text_encoder=choice))
     print("finished", flush=True)
 """
@@ -72,15 +71,15 @@ def contents(store: Store) -> dict[tuple[str, str], str]:
 
 def run_and_kill(path: Path, images: Path, after: float) -> tuple[set[tuple[str, str]], bool]:
     """Acknowledged keys, and whether the child finished before it was killed."""
-    child = subprocess.Popen([sys.executable, "-c", CHILD, str(path), str(images)], stdout=subprocess.PIPE, text=True)
-    assert child.stdout is not None
-    first = child.stdout.readline()
-    if first.strip() != "started":
-        raise SystemExit("the child did not start")
-    time.sleep(after)
-    child.send_signal(signal.SIGKILL)
-    lines = [line.split() for line in child.stdout if line.endswith("\n")]
-    child.wait()
+    said = path.with_suffix(".said")
+    with said.open("w") as out:
+        child = subprocess.Popen([sys.executable, "-c", CHILD, str(path), str(images)], stdout=out)
+        try:
+            child.wait(after)
+        except subprocess.TimeoutExpired:
+            child.send_signal(signal.SIGKILL)
+            child.wait()
+    lines = [line.split() for line in said.read_text().splitlines(keepends=True) if line.endswith("\n")]
     return {(line[0], line[1]) for line in lines if len(line) == 2}, ["finished"] in lines
 
 
@@ -95,10 +94,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         images = Path(scratch) / "images"
         draw_images(images, args.images)
-        with Store.create(Path(scratch) / "undisturbed") as store:
-            started = time.monotonic()
-            store.ingest(IngestRequest(paths=(images,), encoder=REFERENCE, text_encoder=REFERENCE))
-            whole = time.monotonic() - started
+        undisturbed = Path(scratch) / "undisturbed"
+        Store.create(undisturbed).close()
+        started = time.monotonic()
+        run_and_kill(undisturbed, images, 3600)
+        whole = time.monotonic() - started
+        with Store.open(undisturbed) as store:
             truth = contents(store)
         path, acknowledged = None, set()
         completed_equal = True
@@ -107,7 +108,7 @@ def main() -> None:
                 path = Path(scratch) / f"store-{stores}"
                 Store.create(path).close()
                 stores, acknowledged = stores + 1, set()
-            said, finished = run_and_kill(path, images, rng.uniform(0.0, whole / 3))
+            said, finished = run_and_kill(path, images, rng.uniform(0.3 * whole, 0.8 * whole))
             kills += 1
             acknowledged |= said
             with Store.open(path) as store:
