@@ -2,7 +2,8 @@
 
 BLAS sums a row in an order that depends on its place in a block, so two equal vectors can score differently
 by a few units in the last place. Every exact answer therefore rescans its candidates row by row in float64
-and rounds to float32; equal vectors tie exactly, and ties go to the smaller id. What the float32 pass may
+and rounds cosines to a multiple of 2^-24 (6e-8): vectors that are equal, or point the same way, tie exactly,
+and ties go to the smaller id. What the float32 pass may
 have lost is bounded by Higham's gamma_n (Accuracy and Stability of Numerical Algorithms, 2nd ed., 3.1).
 """
 
@@ -19,6 +20,7 @@ F64 = NDArray[np.float64]
 # Norms whose squares neither overflow nor vanish in float32; rows outside go through float64.
 _PLAIN_NORMS = (1e-15, 1e15)
 _WIDE_ROWS = 1024
+_GRID = 2.0**-24
 
 
 def query_rows(queries: F32, metric: Metric) -> F64:
@@ -39,9 +41,10 @@ def exact_scores(query: F64, rows: F32, metric: Metric) -> F32:
         wide = rows[first : first + _WIDE_ROWS].astype(np.float64)
         dots = (wide * query).sum(axis=1)
         with np.errstate(invalid="ignore", divide="ignore"):
-            found[first : first + _WIDE_ROWS] = (
-                dots / np.sqrt((wide * wide).sum(axis=1)) if metric == "cosine" else dots
-            )
+            if metric == "cosine":
+                # adding zero makes a negative zero positive
+                dots = np.rint(dots / np.sqrt((wide * wide).sum(axis=1)) / _GRID) * _GRID + 0.0
+        found[first : first + _WIDE_ROWS] = dots
     if not np.isfinite(found).all():
         raise StoreDamaged("a stored vector is zero or not finite; run 'embedstore verify'")
     with np.errstate(over="ignore"):
@@ -70,7 +73,7 @@ def coarse_scores(
     low, high = _PLAIN_NORMS
     if not len(rows) or lengths.min() < low or lengths.max() > high:
         wide = np.stack([exact_scores(query, rows, metric) for query in queries])
-        return wide, np.spacing(np.abs(wide).max(axis=1, initial=0.0)).astype(np.float64)
+        return wide, np.full(len(queries), _GRID)
     with np.errstate(over="ignore", invalid="ignore"):
         narrow = queries.astype(np.float32)
         # one query is a matrix-vector product over the rows as they lie; many are a matrix product

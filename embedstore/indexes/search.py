@@ -9,7 +9,7 @@ import numpy as np
 
 from embedstore.contracts.image import F32, I64
 from embedstore.contracts.index import Metric, Neighbours, VectorIndex
-from embedstore.indexes.checks import checked_allow, checked_request
+from embedstore.indexes.checks import checked_allow, checked_request, members
 from embedstore.indexes.planner import plan, widened
 from embedstore.indexes.scoring import (
     F64,
@@ -103,14 +103,14 @@ def _best_vectors(
 ) -> tuple[Best, bool]:
     metric, dim = index.spec.metric, index.spec.dim
     wide = query_rows(query, metric)[0]
-    if allow is not None and len(allow) == len(index) and np.array_equal(allow, index.ids()):
-        allow = None
+    # A filter that keeps everything is none; what came in meanwhile is still dropped below.
+    whole = allow is not None and len(allow) == len(index) and np.array_equal(allow, index.ids())
     n_allowed = len(index) if allow is None else len(allow)
     todo = plan(len(index), n_allowed, dim, k, index.traits)
     while todo.way == "index" and n_allowed:
         traits = index.traits
-        found = index.search(query, todo.candidates, allow, todo.effort)
-        filled = found.ids[0] >= 0
+        found = index.search(query, todo.candidates, None if whole else allow, todo.effort)
+        filled = found.ids[0] >= 0 if allow is None else members(found.ids[0], allow)
         ids, proposed = found.ids[0][filled], found.scores[0][filled]
         vectors = gather(ids)
         best = Best(wide, k, metric)

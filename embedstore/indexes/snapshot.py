@@ -8,14 +8,18 @@ the old data file goes. `index.json` carries the data file's sha256 and a digest
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import NamedTemporaryFile
-from typing import Any
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
 
 from embedstore.contracts.index import IndexSpec
 from embedstore.errors import StorageFull, StoreDamaged
@@ -38,42 +42,43 @@ class Snapshot:
 
 
 def save(
-    folder: Path, spec: IndexSpec, applied_seq: int, count: int, layout: str, parts: Iterable[Any]
+    folder: Path, spec: IndexSpec, applied_seq: int, count: int, layout: str, parts: Sequence[NDArray[Any]]
 ) -> None:
-    """Write a snapshot; parts: buffers that follow one another in the data file.
+    """Write a snapshot; parts: C-contiguous arrays that follow one another in the data file.
 
     Raises StorageFull; the snapshot that was there before is then untouched.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        name, size, sha256 = _write_data(folder, spec.name, parts)
-        described = {
-            "format": FORMAT,
-            "spec": asdict(spec),
-            "applied_seq": applied_seq,
-            "count": count,
-            "layout": layout,
-            "file": name,
-            "bytes": size,
-            "sha256": sha256,
-        }
-        described["checksum"] = digest(described)
-        _replace(folder, SIDECAR, json.dumps(described, indent=1).encode())
-        _sync_folder(folder)
+        with _one_writer(folder):
+            _clear(folder, "*.tmp")
+            name, size, sha256 = _write_data(folder, spec.name, parts)
+            described = {
+                "format": FORMAT,
+                "spec": asdict(spec),
+                "applied_seq": applied_seq,
+                "count": count,
+                "layout": layout,
+                "file": name,
+                "bytes": size,
+                "sha256": sha256,
+            }
+            described["checksum"] = digest(described)
+            with _appearing(folder / SIDECAR) as stream:
+                stream.write(json.dumps(described, indent=1).encode())
+            _sync_folder(folder)
+            _clear(folder, "*.vectors", keep=name)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageFull(
                 f"no space left to write the index in {folder}; free some and repeat"
             ) from error
         raise
-    for old in folder.glob("*.vectors"):
-        if old.name != name:
-            old.unlink(missing_ok=True)
 
 
 def load(folder: Path, spec: IndexSpec) -> Snapshot:
     """Read and verify the snapshot of an index of that spec. Raises StoreDamaged naming the file."""
-    for _ in range(3):  # a writer may replace the snapshot between our two reads
+    for _ in range(20):  # writers may replace the snapshot between our two reads
         described = _sidecar(folder / SIDECAR, spec)
         path = folder / str(described["file"])
         try:
@@ -123,36 +128,52 @@ def _sidecar(path: Path, spec: IndexSpec) -> dict[str, Any]:
 _NOUN = {"name": "index type", "dim": "dimension", "metric": "metric", "space": "vector space"}
 
 
-def _write_data(folder: Path, name: str, parts: Iterable[Any]) -> tuple[str, int, str]:
-    """Write, sync and name the data file; returns its name, size and sha256."""
+@contextmanager
+def _one_writer(folder: Path) -> Iterator[None]:
+    """Let one process at a time write here, so that none clears away what another is about to name."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a network file system may not lock folders; one writer is then the rule
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _clear(folder: Path, pattern: str, keep: str = "") -> None:
+    for path in folder.glob(pattern):
+        if path.name != keep:
+            path.unlink(missing_ok=True)
+
+
+def _write_data(folder: Path, name: str, parts: Sequence[NDArray[Any]]) -> tuple[str, int, str]:
+    """Write and sync the data file under a name from its content; returns name, size and sha256."""
     found, size = hashlib.sha256(), 0
-    with NamedTemporaryFile(dir=folder, prefix=f".{name}-", suffix=".tmp", delete=False) as stream:
-        temporary = Path(stream.name)
-        try:
-            for part in parts:
-                view = memoryview(part).cast("B")
-                stream.write(view)
-                found.update(view)
-                size += view.nbytes
-            stream.flush()
-            os.fsync(stream.fileno())
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+    for part in parts:
+        found.update(_bytes(part))
+        size += part.nbytes
     sha256 = found.hexdigest()
     final = f"{name}-{sha256[:16]}.vectors"
-    temporary.replace(folder / final)
+    with _appearing(folder / final) as stream:
+        for part in parts:
+            stream.write(_bytes(part))
     return final, size, sha256
 
 
-def _replace(folder: Path, name: str, data: bytes) -> None:
-    temporary = folder / f".{name}.tmp"
+def _bytes(part: NDArray[Any]) -> memoryview:
+    return part.reshape(-1).view(np.uint8).data
+
+
+@contextmanager
+def _appearing(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes its name only when all of it is on disk."""
+    temporary = path.with_name(f".{path.name}.tmp")
     try:
         with temporary.open("wb") as stream:
-            stream.write(data)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        temporary.replace(folder / name)
+        temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
