@@ -87,7 +87,7 @@ def gather() -> Gathered:
 
 
 def _folder(package: str, below: str) -> Path | None:
-    """A folder inside a package, without importing the package (scikit-image may fetch, and takes seconds)."""
+    """A folder inside a package, found without importing the package: that would take seconds."""
     try:
         spec = find_spec(package)
     except (ImportError, ValueError):
@@ -117,8 +117,15 @@ def _dicom(folder: Path) -> list[RealImage]:
             shown=path.name in _SHOWN,
         )
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.suffix.lower() not in _NO_IMAGE and not path.name.startswith("DICOMDIR-")
+        if path.is_file() and _is_sample(path)
     ]
+
+
+def _is_sample(path: Path) -> bool:
+    """Not a note, not an index of files, and not of the set that has headers only."""
+    stem = path.name.partition(".")[0]
+    other = path.suffix.lower() in _NO_IMAGE or stem == "README" or stem.startswith("DICOMDIR")
+    return not other and "TINY_ALPHA" not in path.parts
 
 
 def _named(folder: Path, distribution: str, table: Mapping[str, tuple[str, str]]) -> list[RealImage]:

@@ -38,9 +38,9 @@ def _pneumothorax(lesion: Lesion, frame: Frame, lung: tuple[Grid, Grid, Grid], a
     As in Hansell et al., Fleischner Society: glossary of terms for thoracic imaging, Radiology 2008.
     """
     lateral, wall, air = lung
-    gap = (0.070 + 0.12 * lesion.size) * (0.35 + 0.65 * np.exp(-np.square(frame.v / 0.5)))
+    gap = (0.085 + 0.12 * lesion.size) * (0.35 + 0.65 * np.exp(-np.square(frame.v / 0.5)))
     beside = wall - gap - lateral
-    above = (frame.v - 0.08 - 0.14 * lesion.size) * 1.25
+    above = (frame.v - 0.09 - 0.14 * lesion.size) * 1.25
     corner = 0.22
     q_x, q_y = corner - beside, corner - above
     outside = np.sqrt(np.square(np.maximum(q_x, 0)) + np.square(np.maximum(q_y, 0)))
@@ -48,19 +48,19 @@ def _pneumothorax(lesion: Lesion, frame: Frame, lung: tuple[Grid, Grid, Grid], a
     free = soft(-edge, 0.006)
     line = np.exp(-np.square(edge / 0.0085)) * np.minimum(1, air * -12)
     collapsed = added * (0.90 - 0.08 * lesion.size)
-    mixed: Grid = collapsed * (1 - free) + 1.14 * air * free + 0.075 * line
+    mixed: Grid = collapsed * (1 - free) + 1.18 * air * free + 0.085 * line
     return mixed
 
 
 def _nodule(lesion: Lesion, frame: Frame, lateral: Grid) -> Grid:
-    """A round, slightly lobed opacity of about 16 to 30 mm on a field of 360 mm."""
+    """A round, slightly lobed opacity of about 19 to 32 mm on a field of 360 mm."""
     person = frame.person
     v = 0.16 + 0.55 * lesion.place[1]
     at_y = person.apex + v * (person.base - person.apex)
     outer = half_cage(person, np.array(v * 0.88)).item()
     low, high = person.mediastinum + 0.13, outer - 0.09
     dx, dy = lateral - (low + (high - low) * lesion.place[0]), (frame.y - at_y) * 2
-    radius = 0.046 + 0.038 * lesion.size
+    radius = 0.054 + 0.034 * lesion.size
     near = np.square(dx) + np.square(dy) < (1.2 * radius) ** 2
     dx, dy = dx[near], dy[near]
     angle = np.arctan2(dy, dx)
@@ -69,7 +69,7 @@ def _nodule(lesion: Lesion, frame: Frame, lateral: Grid) -> Grid:
     )
     r2 = (dx * dx + dy * dy) / np.square(radius * lobed)
     ball = np.zeros_like(lateral)
-    ball[near] = (0.34 + 0.10 * lesion.size) * np.sqrt(np.clip(1 - r2, 0, 1))
+    ball[near] = (0.40 + 0.10 * lesion.size) * np.sqrt(np.clip(1 - r2, 0, 1))
     return ball
 
 

@@ -71,12 +71,12 @@ def _lung(frame: Frame, side: Side, lesions: tuple[Lesion, ...], heart: Grid, ve
 def _heart(frame: Frame, lesions: tuple[Lesion, ...]) -> Grid:
     """Heart, great vessels and aortic knob.
 
-    The heart is .37 to .475 of the chest's width; enlarged, above .51 (the threshold is .50: Danzer, Am J Med
+    The heart is .37 to .475 of the chest's width; enlarged, above .52 (the threshold is .50: Danzer, Am J Med
     Sci 1919).
     """
     person, x, y = frame.person, frame.x, frame.y
     large = next((lesion for lesion in lesions if lesion.name == "cardiomegaly"), None)
-    half = person.chest * (person.heart if large is None else 0.515 + 0.13 * large.size)
+    half = person.chest * (person.heart if large is None else 0.525 + 0.14 * large.size)
     cos, sin = math.cos(0.55 * person.heart_tilt), math.sin(0.55 * person.heart_tilt)
     dx, dy = x - 0.27 * half, (y - frame.base - 0.012 + 0.27 * half) * 2
     r2 = np.square((dx * cos + dy * sin) / (1.05 * half)) + np.square((dy * cos - dx * sin) / (0.80 * half))

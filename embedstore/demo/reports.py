@@ -17,8 +17,8 @@ from embedstore.demo.anatomy import FINDINGS, SIDED, Anatomy, Lesion, Side
 Said = Literal["present", "absent", "uncertain", "omitted"]
 
 WRONG = 0.10
-_OMITTED = {True: 0.10, False: 0.40}
-_DOUBTED = {True: 0.12, False: 0.06}
+_OMITTED = {True: 0.10, False: 0.50}
+_DOUBTED = {True: 0.10, False: 0.05}
 
 _PRESENT: Mapping[str, Sequence[str]] = {
     "effusion": (
@@ -169,7 +169,7 @@ def write_report(person: Anatomy, lesions: tuple[Lesion, ...], rng: np.random.Ge
     }
     sentences = _merge_denials(statements, sentences, rng)
     body = [sentences[name] for name in rng.permutation(list(sentences))] if sentences else []
-    for filler in rng.choice(_FILLERS, size=int(rng.integers(0, 3)), replace=False):
+    for filler in rng.choice(_FILLERS, size=int(rng.integers(0, 2)), replace=False):
         body.insert(int(rng.integers(0, len(body) + 1)), str(filler))
     parts = []
     if rng.random() < 0.5:
@@ -177,7 +177,7 @@ def write_report(person: Anatomy, lesions: tuple[Lesion, ...], rng: np.random.Ge
     if rng.random() < 0.3:
         parts.append(f"TECHNIQUE: {_pick(_TECHNIQUES, rng)}")
     parts.append("FINDINGS: " + " ".join(str(sentence) for sentence in body))
-    if rng.random() < 0.7:
+    if rng.random() < 0.8:
         parts.append("IMPRESSION: " + _impression(statements, rng))
     parts.append(SYNTHETIC_NOTE)
     return WrittenReport(text="\n".join(parts), statements=statements)
@@ -220,7 +220,7 @@ def _phrase(statement: Statement, lesion: Lesion | None, rng: np.random.Generato
     side = statement.side or ""
     height = lesion.place[1] if lesion else float(rng.uniform(0, 1))
     zone = ("upper", "middle", "lower")[min(2, int(height * 3))]
-    millimetres = 2 * round(180 * (0.046 + 0.038 * grade))
+    millimetres = 2 * round(180 * (0.054 + 0.034 * grade))
     return _pick(phrases[statement.finding], rng).format(
         side=side, Side=side.capitalize(), size=size, Size=size.capitalize(), zone=zone, mm=millimetres
     )

@@ -1,0 +1,255 @@
+"""The story's chapters on search: similar cases, and films and reports by text."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedstore.contracts.query import Item, Query
+from embedstore.demo.anatomy import FINDINGS
+from embedstore.demo.stage import SITE_A, SITE_B, Films, Stage, film_tile, interval
+from embedstore.engine.requests import BridgeCard, BridgeRequest
+from embedstore.evaluation.intervals import bootstrap, bootstrap_mean
+from embedstore.evaluation.metrics import auroc
+from embedstore.pages.records import Gallery, Interval, Section, Table, Tile
+
+_K, _SHOWN = 10, 6
+_REAL_QUERIES = ("CT_small.dcm", "retina.jpg")
+TEXTS = {
+    "right pleural effusion": ("effusion", "right"),
+    "left pneumothorax": ("pneumothorax", "left"),
+    "solitary pulmonary nodule": ("nodule", None),
+    "cardiomegaly, enlarged heart": ("cardiomegaly", None),
+}
+
+
+def similar_cases(stage: Stage, films: Films) -> Section:
+    """Films of site B ask for their like at site A; real images ask the whole store."""
+    galleries = [_similar_films(stage, films, finding) for finding in FINDINGS]
+    by_name = {image.path.name: image for image in stage.gathered.images}
+    for name in _REAL_QUERIES:
+        if name in by_name:
+            galleries += _similar_real(stage, str(by_name[name].path), by_name[name].what)
+    return Section(
+        title="Similar cases",
+        lead=(
+            "Each film on the left is from site B; beside it are the nearest films of site A, another scanner, by "
+            "the encoder's vectors alone: one per patient, in the order of their score. What is written under a film "
+            "is the truth, which the search has not seen."
+        ),
+        command="embedstore search --like ID --where \"site = 'A'\" --per patient --html similar.html",
+        galleries=tuple(galleries),
+        tables=(_similar_table(stage, films),),
+        notes=(
+            "The encoder was trained on photographs. It was told nothing of chests, and nothing of these findings.",
+        ),
+    )
+
+
+def _similar_films(stage: Stage, films: Films, finding: str) -> Gallery:
+    others = sum(films.truth[name] for name in FINDINGS if name != finding)
+    alone = np.flatnonzero((films.truth[finding] == 1) & (films.sites == "B") & (others == 0))
+    item = films.items[int(alone[len(alone) // 2])]
+    answer = stage.store.search(
+        Query(like=item.id, where=SITE_A, per="patient", exclude_patient=item.patient, k=_SHOWN)
+    )
+    tiles = [
+        film_tile(hit.item, stage.picture(hit.item), wanted=finding, score=hit.score) for hit in answer.hits
+    ]
+    query = film_tile(item, stage.picture(item), wanted=finding)
+    return Gallery(title=f"Like this film with {finding}", tiles=tuple(tiles), query=query)
+
+
+def _similar_real(stage: Stage, path: str, what: str) -> list[Gallery]:
+    own = next(
+        (item for item in stage.store.items("kind = 'image' and site is null") if path in item.paths), None
+    )
+    if own is None:
+        return []
+    answer = stage.store.search(Query(like=own.id, k=_SHOWN + 1))
+    hits = [hit for hit in answer.hits if hit.item.id != own.id][:_SHOWN]
+    query = _real_tile(own, stage.picture(own), None)
+    tiles = tuple(_real_tile(hit.item, stage.picture(hit.item), hit.score) for hit in hits)
+    return [Gallery(title=f"Like this real image, in the whole store: {what}", tiles=tiles, query=query)]
+
+
+def _real_tile(item: Item, picture: bytes | None, score: float | None) -> Tile:
+    if item.columns.get("site") is not None:
+        return film_tile(item, picture, score=score)
+    part = "" if item.part == "image" else f" {item.part}"
+    kind = (
+        item.columns.get("modality"),
+        item.columns.get("body_part"),
+        item.columns.get("series_description"),
+    )
+    words = " · ".join(str(value) for value in kind if value)
+    return Tile(
+        image=picture, title=item.path.rpartition("/")[2] + part, lines=(words,) if words else (), score=score
+    )
+
+
+def _similar_table(stage: Stage, films: Films) -> Table:
+    """Share of the ten nearest of site A that have the query's finding, over every film of site B that has it."""
+    rows_a, rows_b = films.rows("A"), films.rows("B")
+    position = films.position()
+    near = np.full((len(films.items), _K), -1)
+    for done, row in enumerate(rows_b):
+        answer = stage.store.search(Query(like=films.items[row].id, where=SITE_A, per="patient", k=_K))
+        near[row, : len(answer.hits)] = [position[hit.item.id] for hit in answer.hits]
+        stage.progress("similar cases of every film of site B", done + 1, len(rows_b))
+    grey = _nearest_by_pixels(films, rows_a)
+    table = []
+    for finding in FINDINGS:
+        truth = films.truth[finding]
+        asking = rows_b[truth[rows_b] == 1]
+        table.append(
+            (
+                finding,
+                len(asking),
+                _precision(films, truth, asking, near),
+                _precision(films, truth, asking, grey),
+                float(truth[rows_a].mean()),
+            )
+        )
+    return Table(
+        columns=(
+            "finding of the query",
+            "queries",
+            "encoder: P@10",
+            "pixel baseline: P@10",
+            "chance (share at A)",
+        ),
+        rows=tuple(table),
+        caption="Share of the 10 nearest patients of site A that have the query's finding, with 95 % interval",
+    )
+
+
+def _precision(
+    films: Films, truth: NDArray[np.int64], asking: NDArray[np.int64], near: NDArray[np.int64]
+) -> Interval:
+    return interval(bootstrap_mean("p_at_10", truth[near[asking]].mean(axis=1), films.patients[asking]))
+
+
+def _nearest_by_pixels(films: Films, among: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For every film the ten of `among`, one per patient, whose grey-value statistics are nearest."""
+    scaled = (films.pixels - films.pixels[among].mean(axis=0)) / (films.pixels[among].std(axis=0) + 1e-6)
+    _, first = np.unique(films.patients[among], return_index=True)
+    pool = among[first]
+    distance = ((scaled[:, None, :] - scaled[None, pool, :]) ** 2).sum(axis=2)
+    return pool[np.argsort(distance, axis=1, kind="stable")[:, :_K]]
+
+
+def learn_bridge(stage: Stage) -> BridgeCard:
+    """The ridge bridge that text search and zero-shot labels go over; it is learned from site A alone."""
+    stage.progress("learning the bridge from text to images", 0, None)
+    return stage.store.fit_bridge(BridgeRequest(kind="ridge", where=SITE_A))
+
+
+def text_search(stage: Stage, films: Films, card: BridgeCard) -> Section:
+    """Films of site B by text, over a bridge that was learned at site A; reports by text, directly."""
+    galleries, rows = [], []
+    for text, (finding, side) in TEXTS.items():
+        answer = stage.store.search(Query(text=text, where=SITE_B, k=len(films.items), bridge=card.name))
+        position = films.position()
+        order = np.array([position[hit.item.id] for hit in answer.hits])
+        scores = np.array([hit.score for hit in answer.hits])
+        tiles = [
+            film_tile(hit.item, stage.picture(hit.item), wanted=finding, score=hit.score)
+            for hit in answer.hits[:_SHOWN]
+        ]
+        galleries.append(Gallery(title=f"“{text}”", tiles=tuple(tiles)))
+        rows.append((f"“{text}”", *_text_row(films, finding, side, order, scores)))
+    return Section(
+        title="Text search",
+        lead=(
+            "The image encoder cannot read and the text encoder cannot see. A bridge joins them: a linear map learned "
+            f"from {card.anchors} films of site A and their reports (wrong statements, omissions and all), here used "
+            "on site B."
+        ),
+        command=f'embedstore search --text "{next(iter(TEXTS))}" --where "site = \'B\'" --html films.html',
+        galleries=(*galleries, _report_gallery(stage)),
+        tables=(_text_table(rows), _bridge_table(stage)),
+    )
+
+
+def _text_row(
+    films: Films,
+    finding: str,
+    side: str | None,
+    order: NDArray[np.int64],
+    scores: NDArray[np.float64],
+) -> tuple[str | int | float | Interval, ...]:
+    truth = films.truth[finding]
+    sides = np.array([str(item.extra.get(f"{finding}_side", "")) for item in films.items])
+    right_side = (
+        f"{float((sides[order[:_K]] == side).mean()):.2f} ({float((sides[order] == side).mean()):.2f})"
+    )
+    grey = films.grey[finding]
+    ours = bootstrap("auroc", auroc, truth[order], scores, films.patients[order])
+    theirs = bootstrap("auroc", auroc, truth[order], grey[order], films.patients[order])
+    return (
+        finding,
+        float(truth[order[:_K]].mean()),
+        float(truth[order].mean()),
+        right_side if side else "–",
+        interval(ours),
+        interval(theirs),
+    )
+
+
+def _text_table(rows: list[tuple[str | int | float | Interval | None, ...]]) -> Table:
+    return Table(
+        columns=(
+            "text",
+            "finding",
+            "P@10",
+            "chance",
+            "same with the side (chance)",
+            "whole ranking: AUROC",
+            "pixel baseline: AUROC",
+        ),
+        rows=tuple(rows),
+        caption="Films of site B by text. The baseline was given the true labels of site A; the search was not.",
+    )
+
+
+def _bridge_table(stage: Stage) -> Table:
+    rows = []
+    for card in stage.store.bridges():
+        quality = card.quality
+        low, high = quality["interval"]
+        shuffled_low, shuffled_high = quality["shuffled_interval"]
+        rows.append(
+            (
+                f"{card.name} ({card.kind})",
+                card.anchors,
+                Interval(value=quality["r_at_10"], low=low, high=high),
+                float(quality["chance"]),
+                Interval(value=quality["shuffled_control"], low=shuffled_low, high=shuffled_high),
+            )
+        )
+    return Table(
+        columns=("bridge", "pairs", "R@10 on patients held out", "chance", "learned from shuffled pairs"),
+        rows=tuple(rows),
+        caption="How often a held-out report finds its own film among the first ten",
+    )
+
+
+def _report_gallery(stage: Stage) -> Gallery:
+    text = "fluid around the left lung"
+    answer = stage.store.search(Query(text=text, within="reports", k=3))
+    tiles = [
+        Tile(
+            image=None,
+            title=str(hit.item.columns.get("patient_id") or hit.item.patient),
+            text=hit.item.report or "",
+            score=hit.score,
+        )
+        for hit in answer.hits
+    ]
+    return Gallery(
+        title=f"Reports for “{text}”",
+        text="Text against text needs no bridge.",
+        command=f'embedstore search --text "{text}" --in reports',
+        tiles=tuple(tiles),
+    )
