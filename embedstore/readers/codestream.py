@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 _J2K = b"\xff\x4f\xff\x51"
+_JP2 = b"\x00\x00\x00\x0cjP  "
 _SOI = b"\xff\xd8"
 _NOT_SOF = frozenset({0xC4, 0xC8, 0xCC})
 _ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
@@ -12,10 +13,13 @@ _JPEG_LS = 0xF7
 
 
 def codestream_size(frame: bytes) -> tuple[int, int] | None:
-    """(rows, columns) that the code stream declares; None when it is none of these formats or is damaged.
+    """(rows, columns) that the code stream declares; None when the frame is in none of these formats.
 
-    JPEG: the first frame header (T.81 B.2.2, T.87 C.2.2). JPEG 2000: the SIZ marker (T.800 A.5.1).
+    JPEG: the first frame header (T.81 B.2.2, T.87 C.2.2). JPEG 2000: the SIZ marker (T.800 A.5.1), also
+    inside JP2 boxes, which some writers leave around it. Raises ValueError when damaged.
     """
+    if frame.startswith(_JP2):
+        frame = frame[_codestream_box(frame) :]
     if frame.startswith(_J2K):
         return _jpeg2000_size(frame)
     if frame.startswith(_SOI):
@@ -28,18 +32,29 @@ def ends_whole(frame: bytes) -> bool:
     return b"\xff\xd9" in frame[-64:]
 
 
-def _jpeg2000_size(frame: bytes) -> tuple[int, int] | None:
+def _codestream_box(frame: bytes) -> int:
+    """Offset of the contents of the jp2c box (T.800 I.4)."""
+    at = 0
+    while at + 8 <= len(frame):
+        length = int.from_bytes(frame[at : at + 4], "big")
+        if frame[at + 4 : at + 8] == b"jp2c":
+            return at + 8
+        if length < 8:  # 0 and 1 are for the last and for huge boxes: neither stands before the code stream
+            break
+        at += length
+    raise ValueError("no code stream in the JP2 boxes")
+
+
+def _jpeg2000_size(frame: bytes) -> tuple[int, int]:
     if len(frame) < 24:
-        return None
+        raise ValueError("the code stream ends inside its SIZ marker")
     right, bottom, left, top = struct.unpack(">IIII", frame[8:24])
-    return (bottom - top, right - left) if bottom > top and right > left else None
+    return bottom - top, right - left
 
 
-def _jpeg_size(frame: bytes) -> tuple[int, int] | None:
+def _jpeg_size(frame: bytes) -> tuple[int, int]:
     at = 2
-    while at + 9 <= len(frame):
-        if frame[at] != 0xFF:
-            return None
+    while at + 9 <= len(frame) and frame[at] == 0xFF:
         marker = frame[at + 1]
         if marker == 0xFF:  # fill byte
             at += 1
@@ -50,4 +65,4 @@ def _jpeg_size(frame: bytes) -> tuple[int, int] | None:
             return rows, columns
         else:
             at += 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
-    return None
+    raise ValueError("no frame header in the code stream")
