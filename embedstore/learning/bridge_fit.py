@@ -18,7 +18,7 @@ _K_GRID = (5, 10, 25, 50, 100, 200, 400, 800)
 _EXPONENTS = (1.0, 2.0, 4.0, 8.0)
 _MOST_QUERIES = 300
 _NO_EXTENT = 1e-12  # mean square of unit rows about their mean, below which there is rounding only
-_ALPHA_GRID = np.logspace(-4, 3, 22)
+_ALPHA_GRID = np.logspace(-4, 3, 15)
 
 
 def relative(likeness: F32, k: int, exponent: float) -> F32:

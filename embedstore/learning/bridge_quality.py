@@ -23,6 +23,8 @@ from embedstore.learning.retrieval import chance_of_a_hit, hits_at_k
 from embedstore.learning.vectors import checked_rows, same_rows
 
 _K = 10
+_FEW_PAIRS = 500
+_REPEATS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,29 +142,43 @@ def assess_bridge(
     text_ids: Groups | None = None,
     image_ids: Groups | None = None,
     folds: int = 5,
+    repeats: int | None = None,
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> BridgeQuality:
     """Quality of a kind of bridge by cross-validation over patients: what to record beside `fit_bridge`.
 
     In each fold a bridge is fitted to the other patients' pairs (parameters chosen there, too), and another
-    to the same pairs shuffled; both search the images of the held-out patients by their reports.
-    Raises UsageError with fewer than 2 patients.
+    to the same pairs shuffled; both search the images of the held-out patients by their reports. repeats: how
+    often the folds are drawn anew; by default 5 times when there are fewer than 500 pairs, whose result hangs
+    on the draw, else once. Raises UsageError with fewer than 2 patients.
     """
     pairs = _PairSet.of(images, texts, patients, text_ids, image_ids)
     n_people = len(np.unique(pairs.people))
     if n_people < 2:
         raise UsageError("the quality of a bridge needs pairs of at least 2 patients")
-    fold_of = patient_folds(pairs.people, min(folds, n_people), seed=seed)
+    times = repeats or (_REPEATS if len(pairs.texts) < _FEW_PAIRS else 1)
     found: list[_Found] = []
     control: list[_Found] = []
-    for fold in range(int(fold_of.max()) + 1):
+    for draw in range(seed, seed + times):
+        right, wrong = _one_draw(kind, pairs, min(folds, n_people), draw)
+        found += right
+        control += wrong
+    return _quality(found, control, len(pairs.texts), seed, resamples, times)
+
+
+def _one_draw(kind: BridgeKind, pairs: _PairSet, folds: int, seed: int) -> tuple[list[_Found], list[_Found]]:
+    """What true and shuffled bridges find on each fold's held-out patients."""
+    fold_of = patient_folds(pairs.people, folds, seed=seed)
+    found: list[_Found] = []
+    control: list[_Found] = []
+    for fold in range(folds):
         known, held = pairs.take(np.flatnonzero(fold_of != fold)), pairs.take(np.flatnonzero(fold_of == fold))
         lies = known.dealt(seed + fold)
         for seen, results in ((known, found), (lies, control)):
             bridge = fit_bridge(kind, seen.images, seen.texts, patients=seen.people, seed=seed)
             results.append(_retrieve(bridge, held))
-    return _quality(found, control, len(pairs.texts), seed, resamples)
+    return found, control
 
 
 def refuse_anchor_patients(anchor_patients: Groups, scored_patients: Groups) -> None:
@@ -190,7 +206,7 @@ def _retrieve(bridge: Bridge, pairs: _PairSet) -> _Found:
 
 
 def _quality(
-    found: list[_Found], control: list[_Found], n_pairs: int, seed: int, resamples: int
+    found: list[_Found], control: list[_Found], n_pairs: int, seed: int, resamples: int, times: int = 1
 ) -> BridgeQuality:
     people = np.concatenate([part.people for part in found])
     estimate = _mean("r_at_10", found, seed, resamples)
@@ -203,7 +219,7 @@ def _quality(
         shuffled_control=shuffled.value,
         shuffled_interval=(shuffled.low, shuffled.high),
         n_pairs=n_pairs,
-        n_queries=len(people),
+        n_queries=len(people) // times,
         n_patients=estimate.n_patients,
         pool=float(np.mean([part.pool for part in found])),
         note=estimate.note,

@@ -6,7 +6,7 @@ Fitted with scikit-learn (lbfgs); what is kept is a JSON spec and plain arrays, 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -22,9 +22,11 @@ from embedstore.evaluation.splits import patient_folds
 from embedstore.learning.vectors import arrays_sha256, checked_rows, unit_rows
 from embedstore.learning.zeroshot import softmax
 
-Scaling = Literal["standardise", "unit"]
+Scaling = Literal["auto", "unit", "standardise"]
 C_GRID: tuple[float, ...] = tuple(float(c) for c in np.logspace(-5, 2, 8))
 _MAX_ITERATIONS = 2000
+_WORSE_IN_A_ROW = 2
+_SCALINGS = ("unit", "standardise")
 _ARRAYS = ("weights", "bias", "mean", "scale")
 
 
@@ -50,8 +52,7 @@ class LogisticHead:
 
     def predict(self, vectors: NDArray[Any]) -> F32:
         """(n, dim) vectors to (n, K) probabilities."""
-        z = self.decision(vectors)
-        return softmax(np.hstack([np.zeros_like(z), z]) if z.shape[1] == 1 else z)
+        return _probabilities(self.decision(vectors))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What is stored beside the spec."""
@@ -118,15 +119,16 @@ def fit_logistic(
     classes: Sequence[str],
     seed: int = 0,
     split: Mapping[str, Any] | None = None,
-    scaling: Scaling = "standardise",
+    scaling: Scaling = "auto",
     folds: int = 5,
     grid: Sequence[float] = C_GRID,
 ) -> LogisticHead:
     """Fit a head to training rows: vectors (n, dim), y (n,) classes (-1: dropped), groups (n,) patients.
 
-    C has the smallest log loss over patient-grouped folds of these rows; nothing else is tuned. split: how
-    training rows were told from test rows, for the record. The same rows and seed give the same head.
-    Raises UsageError when a class has no row, or there are fewer than two patients.
+    C, and with "auto" the scaling, has the smallest log loss over patient-grouped folds of these rows;
+    nothing else is tuned. "unit" looks at directions, as search does; "standardise" gives every dimension the
+    same weight. split: how training rows were told from test rows, for the record. The same rows and seed
+    give the same head. Raises UsageError when a class has no row, or there are fewer than two patients.
     """
     truth, people = np.asarray(y, dtype=np.int64), group_codes(groups)
     rows = checked_rows(vectors, f"head '{name}'")
@@ -135,15 +137,19 @@ def fit_logistic(
     dropped = int(np.sum(~kept))
     rows, truth, people = rows[kept], truth[kept], group_codes(people[kept])
     counts = _class_counts(truth, classes)
-    mean, scale = _moments(rows, scaling)
-    chosen, losses = _choose_c(rows, truth, people, scaling, seed=seed, folds=folds, grid=grid)
-    model = _path(_scaled(rows, scaling, mean, scale), truth, [chosen])[0]
+    tried = {
+        way: _choose_c(rows, truth, people, way, seed=seed, folds=folds, grid=sorted(grid))
+        for way in (_SCALINGS if scaling == "auto" else (scaling,))
+    }
+    used = min(tried, key=lambda way: tried[way].loss)
+    mean, scale = _moments(rows, used)
+    model = next(_path(_scaled(rows, used, mean, scale), truth, [tried[used].c]))
     params = {
         "kind": "logistic",
-        "scaling": scaling,
-        "C": chosen,
+        "scaling": used,
+        "C": tried[used].c,
         "converged": model.converged,
-        "cv_log_loss": {f"{c:g}": loss for c, loss in zip(grid, losses, strict=True)},
+        "cv_log_loss": {way: dict(choice.losses) for way, choice in tried.items()},
         "n": len(truth),
         "n_patients": len(np.unique(people)),
         "n_per_class": dict(zip(classes, counts, strict=True)),
@@ -196,43 +202,60 @@ def _scaled(rows: F32, scaling: str, mean: F64, scale: F64) -> F64:
     return np.asarray((used.astype(np.float64) - mean) / scale)
 
 
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """The best C, its loss, and the losses of all that every fold tried (NaN when there was one C only)."""
+
+    c: float
+    loss: float
+    losses: Mapping[str, float]
+
+
 def _choose_c(
     rows: F32, truth: I64, people: I64, scaling: str, *, seed: int, folds: int, grid: Sequence[float]
-) -> tuple[float, list[float]]:
-    """The C with the least log loss on patients left out, and the loss of each."""
+) -> _Choice:
+    """The C of an ascending grid with the least log loss on patients left out."""
     n_people = len(np.unique(people))
     if n_people < 2:
         raise UsageError("choosing C needs labelled rows of at least 2 patients")
-    order = sorted(grid)
-    if len(order) == 1:
-        return order[0], [float("nan")]
+    if len(grid) == 1:
+        return _Choice(grid[0], float("nan"), {})
     fold_of = patient_folds(people, min(folds, n_people), y=truth, seed=seed)
-    n_classes = int(truth.max()) + 1
-    total, counted = np.zeros(len(order)), 0
-    for fold in range(int(fold_of.max()) + 1):
+    total, counted = np.zeros(len(grid)), 0
+    for fold in np.unique(fold_of):
         train, held = fold_of != fold, fold_of == fold
-        if len(np.unique(truth[train])) < n_classes:
+        if len(np.unique(truth[train])) < int(truth.max()) + 1:
             continue  # a class lives in one fold only: this fold cannot be judged
-        mean, scale = _moments(rows[train], scaling)
-        shown, asked = (_scaled(rows[side], scaling, mean, scale) for side in (train, held))
-        for number, fit in enumerate(_path(shown, truth[train], order)):
-            z = asked @ fit.weights.T + fit.bias
-            p = softmax(np.hstack([np.zeros_like(z), z]) if z.shape[1] == 1 else z)
-            total[number] += float(log_loss(truth[held], p)) * int(held.sum())
+        total += _fold_losses(rows, truth, train, scaling, grid) * int(held.sum())
         counted += int(held.sum())
     if not counted:
         raise UsageError("every class needs labelled rows of at least 2 patients")
-    losses = dict(zip(order, (total / counted).tolist(), strict=True))
-    return min(order, key=lambda c: (losses[c], c)), [losses[c] for c in grid]
+    losses = total / counted
+    best = int(losses.argmin())
+    told = {f"{c:g}": float(loss) for c, loss in zip(grid, losses, strict=True) if np.isfinite(loss)}
+    return _Choice(grid[best], float(losses[best]), told)
 
 
-def _path(x: F64, truth: I64, grid: Sequence[float]) -> list[_Fit]:
-    """The fit for each C, ascending; each fit starts from the one before."""
+def _fold_losses(rows: F32, truth: I64, train: NDArray[np.bool_], scaling: str, grid: Sequence[float]) -> F64:
+    """Log loss of the rows left out, for each C; infinite beyond the C where it has only been rising."""
+    mean, scale = _moments(rows[train], scaling)
+    # Half the precision is twice the speed, and moves the losses by less than a thousandth.
+    shown, asked = (_scaled(rows[side], scaling, mean, scale).astype(np.float32) for side in (train, ~train))
+    losses = np.full(len(grid), np.inf)
+    for number, fit in enumerate(_path(shown, truth[train], grid)):
+        losses[number] = log_loss(truth[~train], _probabilities(asked @ fit.weights.T + fit.bias))
+        # The least penalised fits take most of the time, and a loss that has turned does not come back.
+        if number - int(losses.argmin()) >= _WORSE_IN_A_ROW:
+            break
+    return losses
+
+
+def _path(x: F64 | F32, truth: I64, grid: Sequence[float]) -> Iterator[_Fit]:
+    """The fit for each C, ascending; each starts from the one before."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(solver="lbfgs", max_iter=_MAX_ITERATIONS, tol=1e-4, warm_start=True)
-    found: list[_Fit] = []
     for c in grid:
         model.set_params(C=c)
         with warnings.catch_warnings():
@@ -240,5 +263,9 @@ def _path(x: F64, truth: I64, grid: Sequence[float]) -> list[_Fit]:
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(x, truth)
         weights, bias = (np.array(part, dtype=np.float64) for part in (model.coef_, model.intercept_))
-        found.append(_Fit(weights, bias, converged=int(model.n_iter_.max()) < _MAX_ITERATIONS))
-    return found
+        yield _Fit(weights, bias, converged=int(model.n_iter_.max()) < _MAX_ITERATIONS)
+
+
+def _probabilities(z: NDArray[Any]) -> F32:
+    """Log odds (n, 1) or scores (n, K) to (n, K) probabilities."""
+    return softmax(np.hstack([np.zeros_like(z), z]) if z.shape[1] == 1 else z)
