@@ -1,6 +1,6 @@
 """A linear head on PneumoniaMNIST: fitted on its training images, judged on its validation images.
 
-    python benchmarks/pneumonia.py PATH/pneumoniamnist_trainval.npz [--workers 2]
+python benchmarks/pneumonia.py PATH/pneumoniamnist_trainval.npz [--workers 2]
 """
 
 from __future__ import annotations

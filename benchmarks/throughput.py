@@ -87,7 +87,9 @@ def main() -> None:
             before = bare(encoder, tensors)
             rate = ingest(pool, choice, folder, Path(scratch) / f"store-{number}")
             after = bare(encoder, tensors)
-            rounds.append({"forward": (before + after) / 2, "ingest": rate, "ratio": 2 * rate / (before + after)})
+            rounds.append(
+                {"forward": (before + after) / 2, "ingest": rate, "ratio": 2 * rate / (before + after)}
+            )
     print(
         json.dumps(
             {

@@ -57,12 +57,12 @@ class _Ingest:
         self._tasks = 0
 
     def run(self) -> IngestReport:
-        spaces = (self._targets.space("image").id, self._targets.space("text").id)
-        survey = Survey(self._catalog, self._request, spaces, self._workspace.settings.limits)
+        survey = Survey(self._catalog, self._request, self._workspace.settings.limits)
+        sources = survey.sources(self._targets.space("image").id, self._targets.space("text").id)
         run = self._catalog.begin_run("ingest", self._arguments())
         self._recorder = Recorder(self._catalog, run)
         started = time.monotonic()
-        self._embed(self._lacking(self._met(survey.sources())))
+        self._embed(self._lacking(self._met(sources)))
         while self._deferred:  # the same bytes met twice in this run, once the first of them is committed
             again, self._deferred, self._claimed = self._deferred, [], set()
             self._embed(self._lacking(again))

@@ -17,7 +17,7 @@ from embedstore.engine.bridges import OpenBridge, bridge_between
 from embedstore.engine.encoders import tower_of
 from embedstore.engine.indexing import gatherer
 from embedstore.engine.workspace import Workspace
-from embedstore.errors import BridgeMissing, NotFound, UsageError
+from embedstore.errors import BridgeMissing, NotFound, ReadFailure, UsageError
 from embedstore.indexes.exact import factory as exact_factory
 from embedstore.indexes.search import search_groups, search_vectors
 from embedstore.readers.choose import ReaderSet
@@ -130,11 +130,14 @@ def embed_file(workspace: Workspace, space: SpaceRow, path: Path) -> F32:
     readers = ReaderSet.installed(workspace.settings.limits)
     if not path.exists():
         raise NotFound(f"{path}: no such file")
-    found = next((one for one in readers.describe(FileSource.of(path)) if isinstance(one, Asset)), None)
-    if found is None:
-        raise UsageError(f"{path}: holds no image; use --text for words")
     encoder = workspace.encoder_of(space, "image")
-    image = readers.read(found, tower_of(encoder, "image").wants)
+    try:
+        found = next((one for one in readers.describe(FileSource.of(path)) if isinstance(one, Asset)), None)
+        if found is None:
+            raise UsageError(f"{path}: holds no image; use --text for words")
+        image = readers.read(found, tower_of(encoder, "image").wants)
+    except ReadFailure as failure:
+        raise ReadFailure(f"{path}: {failure.reason}") from None
     vector: F32 = encoder.encode_images([ImageInput(image)])[0]
     return vector
 

@@ -46,29 +46,28 @@ class Surveyed:
 
 
 class Survey:
-    """Walks the request's paths lazily, one `Surveyed` per source, each source once."""
+    """Walks the request's paths lazily, one `Surveyed` per source, each source once.
 
-    def __init__(
-        self, catalog: Catalog, request: IngestRequest, spaces: tuple[int | None, int | None], limits: Limits
-    ) -> None:
+    Making one reads the tables and looks for the paths: raises NotFound, BadInputFile.
+    """
+
+    def __init__(self, catalog: Catalog, request: IngestRequest, limits: Limits) -> None:
         self._catalog = catalog
         self._request = request
-        self._image_space, self._text_space = spaces
         self._readers = ReaderSet.installed(limits)
-        self._limits = limits
+        self._walked = walk(request.paths, limits)
         self.tables: tuple[Table, ...] = tuple(
             read_table(path, request.mapping, limits)
             for path in dict.fromkeys(request.metadata + request.reports)
         )
 
-    def sources(self) -> Iterator[Surveyed]:
-        """Every source under the request's paths."""
-        walked = walk(self._request.paths, self._limits)
-        for group in in_groups(walked, _LOOKED_UP_TOGETHER):
+    def sources(self, image_space: int, text_space: int) -> Iterator[Surveyed]:
+        """Every source under the request's paths; settled are those with vectors in both spaces."""
+        for group in in_groups(self._walked, _LOOKED_UP_TOGETHER):
             known = self._catalog.known_sources(
                 [found.path for found in group if not isinstance(found, Unreachable)],
-                image_space=self._image_space,
-                text_space=self._text_space,
+                image_space=image_space,
+                text_space=text_space,
             )
             for found in group:
                 if isinstance(found, Unreachable):

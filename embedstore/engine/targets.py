@@ -73,5 +73,5 @@ class Targets:
         """The image encoder itself when it has a text tower, else the one the store's reports use."""
         if show_encoder(image.name, image.profile).tower("text") is not None:
             return image
-        found = self._workspace.spaces_of("text")
+        found = [row for row in self._workspace.spaces_of("text") if row.vectors]
         return self._workspace.choice_of(found[-1]) if found else EncoderChoice(name=DEFAULT_ENCODER)

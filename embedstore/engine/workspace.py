@@ -27,7 +27,7 @@ class Workspace:
     encoders: EncoderPool = field(default_factory=EncoderPool)
 
     def spaces_of(self, kind: TowerKind, encoder: str | None = None) -> list[SpaceRow]:
-        """Spaces that hold vectors of that kind, newest first; of one encoder when it is named."""
+        """Spaces that a tower of that kind answers in, newest first; of one encoder when it is named."""
         found = [
             row
             for row in self.catalog.spaces()
@@ -40,9 +40,11 @@ class Workspace:
 
         Raises UsageError with the encoders that are in the store.
         """
-        found = self.spaces_of(kind, encoder)
+        found = [row for row in self.spaces_of(kind, encoder) if row.vectors]
         if not found:
-            there = sorted({row.encoder for row in self.catalog.spaces() if kind in row.kinds})
+            there = sorted(
+                {row.encoder for row in self.catalog.spaces() if kind in row.kinds and row.vectors}
+            )
             noun = "images" if kind == "image" else "reports"
             if encoder is not None and there:
                 raise UsageError(
@@ -70,7 +72,7 @@ class Workspace:
 
     def default_choice(self) -> EncoderChoice:
         """The encoder of the store's first images, `starter` for a store that has none."""
-        found = self.spaces_of("image")
+        found = [row for row in self.spaces_of("image") if row.vectors]
         return self.choice_of(found[-1]) if found else EncoderChoice(name=DEFAULT_ENCODER)
 
 

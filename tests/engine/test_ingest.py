@@ -11,7 +11,7 @@ import pytest
 from embedstore.contracts.query import Query
 from embedstore.engine.requests import EncoderChoice, IngestRequest
 from embedstore.engine.store import Store
-from embedstore.errors import NotFound, StoreBusy, UnknownPlugin
+from embedstore.errors import BadInputFile, NotFound, StoreBusy, UnknownPlugin
 
 
 def counts(report):
@@ -112,3 +112,12 @@ def test_wrong_requests_are_refused_before_anything_is_written(store, tmp_path, 
     with pytest.raises(UnknownPlugin, match="installed:"):
         store.ingest(IngestRequest(paths=(tmp_path,), encoder=EncoderChoice(name="no-such")))
     assert store.status().sources == 0
+
+
+def test_a_refused_ingest_leaves_no_trace_in_later_answers(store, cohort, tmp_path, ask):
+    with pytest.raises(NotFound):
+        store.ingest(ask(tmp_path / "nowhere"))
+    with pytest.raises(BadInputFile):
+        (tmp_path / "bad.csv").write_bytes(b"path,label\n\xff\xfe,x\n")
+        store.ingest(ask(cohort / "images", metadata=(tmp_path / "bad.csv",)))
+    assert store.status().spaces == ()

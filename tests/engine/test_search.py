@@ -74,6 +74,7 @@ def test_images_carry_their_report(filled):
         (Query(like=1, k=0), UsageError, "at least 1"),
         (Query(like=10**6), NotFound, "1000000"),
         (Query(image="/nowhere.png"), NotFound, "no such file"),
+        (Query(image=__file__), UsageError, "holds no image"),
         (Query(like=1, where="colour = 'red'"), FilterError, "no column is called 'colour'"),
         (Query(like=1, encoder="starter"), UsageError, "there are: reference"),
     ],
