@@ -12,7 +12,7 @@ from embedstore.errors import UsageError
 from embedstore.evaluation.arrays import F64, I64, Groups, group_codes, same_length
 from embedstore.evaluation.splits import patient_folds
 from embedstore.learning.retrieval import first_ranks
-from embedstore.learning.vectors import same_rows, unit_rows
+from embedstore.learning.vectors import same_directions, unit_rows
 
 _K_GRID = (5, 10, 25, 50, 100, 200, 400, 800)
 _EXPONENTS = (1.0, 2.0, 4.0, 8.0)
@@ -61,7 +61,7 @@ def choose_asif(
         held = held[:: -(-len(held) // _MOST_QUERIES)]
         anchors = folds != fold
         by_image, by_text = images[held] @ images[anchors].T, texts[held] @ texts[anchors].T
-        relevant = np.equal.outer(*(same_rows(texts[held]),) * 2)
+        relevant = np.equal.outer(*(same_directions(texts[held]),) * 2)
         for i, one_k in enumerate(ks):
             for j, power in enumerate(exponents):
                 scores = relative(by_text, one_k, power) @ relative(by_image, one_k, power).T
@@ -109,6 +109,8 @@ def solve_ridge(
     if alpha is None:
         people = np.arange(len(x)) if patients is None else group_codes(patients)
         same_length(images=x, patients=people)
+        if len(np.unique(people)) < 2:
+            raise UsageError("choosing alpha needs pairs of at least 2 patients; give alpha, or more pairs")
         grid = _ALPHA_GRID * float(np.mean(spectrum.s**2))
         errors = [_left_out_error(spectrum, projected, y, people, float(a)) for a in grid]
         alpha = float(grid[int(np.argmin(errors))])

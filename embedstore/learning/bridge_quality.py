@@ -20,8 +20,10 @@ from embedstore.evaluation.intervals import RESAMPLES, Estimate, bootstrap_mean
 from embedstore.evaluation.splits import patient_folds, refuse_leakage
 from embedstore.learning.bridge import Bridge, BridgeKind, fit_bridge
 from embedstore.learning.retrieval import chance_of_a_hit, hits_at_k
-from embedstore.learning.vectors import checked_rows, same_rows
+from embedstore.learning.vectors import checked_rows, same_directions, same_rows
 
+FEWEST_MEASURED = 20
+_FEWEST_PATIENTS = 3  # one held out, and two left to choose parameters on
 _K = 10
 _FEW_PAIRS = 500
 _REPEATS = 5
@@ -82,7 +84,7 @@ class _PairSet:
         cls, images: NDArray[Any], texts: NDArray[Any], patients: Groups, text_ids: Any, image_ids: Any
     ) -> _PairSet:
         found, said = checked_rows(images, "images"), checked_rows(texts, "texts")
-        same = group_codes(text_ids) if text_ids is not None else same_rows(said)
+        same = group_codes(text_ids) if text_ids is not None else same_directions(said)
         shown = group_codes(image_ids) if image_ids is not None else same_rows(found)
         same_length(images=found, texts=said, patients=patients, text_ids=same, image_ids=shown)
         return cls(found, said, group_codes(patients), same, shown)
@@ -151,12 +153,15 @@ def assess_bridge(
     In each fold a bridge is fitted to the other patients' pairs (parameters chosen there, too), and another
     to the same pairs shuffled; both search the images of the held-out patients by their reports. repeats: how
     often the folds are drawn anew; by default 5 times when there are fewer than 500 pairs, whose result hangs
-    on the draw, else once. Raises UsageError with fewer than 2 patients.
+    on the draw, else once. Raises UsageError when there are too few pairs or patients.
     """
     pairs = _PairSet.of(images, texts, patients, text_ids, image_ids)
     n_people = len(np.unique(pairs.people))
-    if n_people < 2:
-        raise UsageError("the quality of a bridge needs pairs of at least 2 patients")
+    if len(pairs.texts) < FEWEST_MEASURED or n_people < _FEWEST_PATIENTS:
+        raise UsageError(
+            f"{len(pairs.texts)} pairs of image and report, of {n_people} patients, are too few to measure a "
+            f"bridge; it takes at least {FEWEST_MEASURED} pairs of {_FEWEST_PATIENTS} patients"
+        )
     times = repeats or (_REPEATS if len(pairs.texts) < _FEW_PAIRS else 1)
     found: list[_Found] = []
     control: list[_Found] = []

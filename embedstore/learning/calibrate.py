@@ -138,6 +138,7 @@ def _platt(x: F64, y: I64) -> tuple[float, float]:
     The score is standardised while fitting, so that the optimiser meets numbers of order one.
     """
     from scipy.optimize import minimize
+    from scipy.special import expit
 
     positives, negatives = float(y.sum()), float(len(y) - y.sum())
     target = np.where(y == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))
@@ -146,7 +147,7 @@ def _platt(x: F64, y: I64) -> tuple[float, float]:
 
     def loss(theta: F64) -> tuple[float, F64]:
         line = theta[0] * z + theta[1]
-        miss = 1 / (1 + np.exp(-line)) - target
+        miss = expit(line) - target
         return float(np.sum(np.logaddexp(0, line) - target * line)), np.array([miss @ z, miss.sum()])
 
     a, b = minimize(loss, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B").x

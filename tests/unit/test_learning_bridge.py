@@ -18,7 +18,7 @@ from embedstore.learning.bridge_quality import (
     retrieval_quality,
 )
 from embedstore.learning.retrieval import chance_of_a_hit, first_ranks, hits_at_k
-from embedstore.learning.vectors import unit_rows
+from embedstore.learning.vectors import same_directions, unit_rows
 
 PAIRS, QUERIES = 2500, 500
 
@@ -69,6 +69,15 @@ def test_an_identical_report_is_a_right_answer_and_chance_knows_it():
     expected = float(chance_of_a_hit(40, np.array([10.0]), 10)[0])
     assert quality.chance == pytest.approx(expected, abs=0.02)
     assert quality.interval[0] <= quality.chance <= quality.interval[1]
+
+
+def test_a_text_embedded_twice_with_other_rounding_is_one_text():
+    rng = np.random.default_rng(0)
+    texts = rng.normal(size=(300, 384)).astype(np.float32)
+    again = texts * (1 + 1e-6 * rng.normal(size=texts.shape)).astype(np.float32)
+    codes = same_directions(np.concatenate([texts, again]))
+    np.testing.assert_array_equal(codes[:300], codes[300:])
+    assert len(set(codes.tolist())) == 300
 
 
 def test_several_images_of_one_report_are_asked_for_once_per_patient():
@@ -163,6 +172,13 @@ def test_what_is_no_set_of_pairs_is_refused():
         fit_ridge(images * np.nan, texts)
     with pytest.raises(UsageError, match="one and the same vector"):
         fit_ridge(np.ones((20, 8)), texts)
+    for fit in (fit_asif, fit_ridge):
+        with pytest.raises(UsageError, match="at least 2 patients"):
+            fit(images, texts, patients=["one"] * 20)
+    with pytest.raises(
+        UsageError, match="20 pairs of image and report, of 2 patients, are too few to measure"
+    ):
+        assess_bridge("ridge", images, texts, np.arange(20) % 2)
     bridge = fit_ridge(images, texts)
     with pytest.raises(UsageError, match=r"expected vectors of shape \(n, 8\)"):
         bridge.images_to_joint(texts)

@@ -67,6 +67,18 @@ def test_it_learns_what_is_there_and_nothing_from_noise():
     assert head.spec.params["C"] <= 0.01
 
 
+def test_the_scaling_with_the_smaller_loss_on_patients_left_out_is_taken():
+    vectors, y, groups = cohort(n=300)
+    lengths = np.random.default_rng(2).uniform(1, 1000, size=300).astype(np.float32)
+    for rows, better in (
+        (vectors * lengths[:, None], "unit"),
+        (np.c_[lengths * (y + 1), vectors], "standardise"),
+    ):
+        params = fit(rows, y, groups).spec.params
+        best = {way: min(losses.values()) for way, losses in params["cv_log_loss"].items()}
+        assert params["scaling"] == min(best, key=best.get) == better
+
+
 def test_the_same_rows_and_seed_give_the_same_head():
     vectors, y, groups = cohort()
     one, two = fit(vectors, y, groups), fit(vectors, y, groups)
