@@ -117,7 +117,7 @@ def test_wrong_requests_are_refused_before_anything_is_written(store, tmp_path, 
 def test_a_refused_ingest_leaves_no_trace_in_later_answers(store, cohort, tmp_path, ask):
     with pytest.raises(NotFound):
         store.ingest(ask(tmp_path / "nowhere"))
+    (tmp_path / "bad.csv").write_bytes(b"path,label\n\xff\xfe,x\n")
     with pytest.raises(BadInputFile):
-        (tmp_path / "bad.csv").write_bytes(b"path,label\n\xff\xfe,x\n")
         store.ingest(ask(cohort / "images", metadata=(tmp_path / "bad.csv",)))
     assert store.status().spaces == ()
