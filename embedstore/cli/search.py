@@ -12,7 +12,8 @@ from embedstore.cli.shell import Shell, encoder_option, store_options, where_opt
 
 if TYPE_CHECKING:
     from embedstore.cli.output import Renderable
-    from embedstore.contracts.query import Answer, Hit, Item
+    from embedstore.contracts.query import Answer, Hit, Item, Query
+    from embedstore.engine.store import Store
 
 _THUMBNAIL = 252
 
@@ -61,13 +62,22 @@ def search(shell: Shell, /, html: Path | None, **options: Any) -> None:
 
     query = Query(**options)
     with shell.opened() as store:
-        answer = store.search(query)
+        answer = _search(store, query)
         if html is not None:
             _write_sheet(html, store, answer)
     document = answer_json(answer)
     if html is not None:
         document["html"] = str(html)
     shell.answer(document, lambda: _text(answer, html))
+
+
+def _search(store: Store, query: Query) -> Answer:
+    from embedstore.errors import ReadFailure
+
+    try:
+        return store.search(query)
+    except ReadFailure as failure:  # its reason does not name the file; among many in an ingest that is right
+        raise ReadFailure(f"{query.image}: {failure.reason}") from failure
 
 
 def answer_json(answer: Answer) -> dict[str, Any]:
@@ -119,7 +129,7 @@ def bridge_sentence(bridge: Mapping[str, Any]) -> str:
     )
 
 
-def _write_sheet(path: Path, store: Any, answer: Answer) -> None:
+def _write_sheet(path: Path, store: Store, answer: Answer) -> None:
     from embedstore.pages.contact_sheet import contact_sheet
 
     page = contact_sheet(answer, lambda item_id: store.thumbnail(item_id, _THUMBNAIL))
