@@ -76,8 +76,10 @@ class Catalog:
         """Be the store's only writer for the body; re-entrant. Raises StoreBusy at once when there is one."""
         with self._turn:
             if self._depth == 0:
-                self._lease.enter_context(writer_lease(self.folder.lock))
-                self._lease.enter_context(database_lease(self.database, self.folder.store_id))
+                with ExitStack() as taken:
+                    taken.enter_context(writer_lease(self.folder.lock))
+                    taken.enter_context(database_lease(self.database, self.folder.store_id))
+                    self._lease = taken.pop_all()
             self._depth += 1
             try:
                 yield

@@ -28,7 +28,7 @@ _BY = ("path", "sop", "study", "patient")
 
 
 def link_reports(connection: Connection) -> int:
-    """Link what can be linked now; the number of new links.
+    """Link what can be linked now; by how many links there are more.
 
     A report keeps only its most certain kind of link: one about a path is about that image alone, and one
     of a study is about all of that study's images. Two known patients are never linked. By patient only
@@ -36,14 +36,13 @@ def link_reports(connection: Connection) -> int:
     """
     before = _links(connection)
     for rank, via in enumerate(_BY):
-        better = exists().where(Link.report_id == _Report.id, Link.rank < rank)
-        same = exists().where(Link.report_id == _Report.id, Link.image_id == _Image.id)
-        query = _candidates(via).where(_Report.kind == "report", not_(better), not_(same))
-        query = query.add_columns(literal(via), literal(rank)).distinct()
-        connection.execute(insert(Link).from_select(["image_id", "report_id", "via", "rank"], query))
-    certain = aliased(Link)
-    worse = exists().where(certain.report_id == Link.report_id, certain.rank < Link.rank)
-    connection.execute(delete(Link).where(worse))
+        pairs = _candidates(via).where(_Report.kind == "report")
+        reports = pairs.with_only_columns(_Report.id)
+        connection.execute(delete(Link).where(Link.rank > rank, Link.report_id.in_(reports)))
+        surer = exists().where(Link.report_id == _Report.id, Link.rank < rank)
+        there = exists().where(Link.report_id == _Report.id, Link.image_id == _Image.id)
+        new = pairs.where(not_(surer), not_(there)).add_columns(literal(via), literal(rank)).distinct()
+        connection.execute(insert(Link).from_select(["image_id", "report_id", "via", "rank"], new))
     return _links(connection) - before
 
 

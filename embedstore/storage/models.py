@@ -178,6 +178,9 @@ class Models:
         return {row[0]: row[1] for row in rows}
 
     def _write(self, arrays: Arrays) -> tuple[str, str]:
+        for name, value in arrays.items():
+            if np.asarray(value).dtype.hasobject:
+                raise UsageError(f"array '{name}' holds Python objects; only numbers and text are stored")
         packed = io.BytesIO()
         np.savez(packed, **{name: np.asarray(value) for name, value in arrays.items()})  # type: ignore[arg-type]
         data = packed.getvalue()

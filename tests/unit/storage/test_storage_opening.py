@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -253,3 +254,18 @@ def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[], P
         return disk
 
     return make
+
+
+def test_on_postgresql_a_writer_elsewhere_is_noticed_too(
+    empty_store_in_postgresql: tuple[Path, str], tmp_path: Path
+) -> None:
+    folder, url = empty_store_in_postgresql
+    elsewhere = shutil.copytree(folder, tmp_path / "another machine's mount")
+    with open_store(folder) as one, open_store(elsewhere, url) as two:
+        with one.writing(), pytest.raises(StoreBusy, match="another embedstore"):
+            two.begin_run("ingest", {})
+        with two.writing():
+            pass
+    with pytest.raises(UsageError, match="another store already"):
+        create_store(tmp_path / "second", url)
+    assert upgrade_store(folder).old == upgrade_store(folder).new
