@@ -32,23 +32,28 @@ class Placement:
         self.ids: I64 = np.empty(0, np.int64)
         self._lists: I32 = np.empty(0, np.int32)
         self._table: I32 | None = None
+        self._sizes: I64 = np.zeros(nlist, np.int64)
 
     def add(self, ids: I64, lists: NDArray[np.integer]) -> None:
         """(n,) new ids in any order, and their lists."""
         ids = np.concatenate([self.ids, ids])
         placed = np.concatenate([self._lists, lists.astype(np.int32)])
         order = np.argsort(ids, kind="stable")
-        self.ids, self._lists, self._table = ids[order], placed[order], None
+        self._hold(ids[order], placed[order])
 
     def remove(self, ids: I64) -> None:
         """Forget ids (ascending); those unknown are ignored."""
         kept = ~members(self.ids, ids)
-        self.ids, self._lists, self._table = self.ids[kept], self._lists[kept], None
+        self._hold(self.ids[kept], self._lists[kept])
+
+    def _hold(self, ids: I64, lists: I32) -> None:
+        self.ids, self._lists, self._table = ids, lists, None
+        self._sizes = np.bincount(lists, minlength=self.nlist)
 
     def counts(self, allow: I64 | None) -> I64:
         """(nlist,) how many allowed vectors each list holds; allow: ascending ids, None for all."""
         if allow is None:
-            return np.bincount(self._lists, minlength=self.nlist)
+            return self._sizes
         if not dense(self.ids, len(self.ids)):
             places = np.searchsorted(self.ids, allow[members(allow, self.ids)])
             return np.bincount(self._lists[places], minlength=self.nlist)
