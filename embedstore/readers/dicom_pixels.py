@@ -70,6 +70,8 @@ def decode_frame(file: DicomFile, shape: Shape, opened: BinaryIO, index: int) ->
                 stream.seek(pixels.start)
                 if _needs_turbo(file):
                     return _decode_turbo(file, shape, frame)
+            elif shape.bits == 1 and shape.samples == 1:
+                return _decode_packed(shape, stream, index, pixels.start)
             return _decode_pydicom(file, shape, stream, index)
         except ReadFailure:
             raise
@@ -139,6 +141,16 @@ def _decode_pydicom(file: DicomFile, shape: Shape, stream: BinaryIO, index: int)
     if shift > 0:
         values = _from_high_bits(values, shift, stored)
     return Stored(values, str(found["photometric_interpretation"]), int(found.get("bits_stored", shape.bits)))
+
+
+def _decode_packed(shape: Shape, stream: BinaryIO, index: int, start: int) -> Stored:
+    """One bit per pixel, lowest bit first; frames need not begin at a byte (PS3.5 8.1.1, annex D)."""
+    pixels = shape.rows * shape.columns
+    first, inside = divmod(index * pixels, 8)
+    stream.seek(start + first)
+    data = np.frombuffer(stream.read((inside + pixels + 7) // 8), np.uint8)
+    bits = np.unpackbits(data, bitorder="little")[inside : inside + pixels]
+    return Stored(bits.reshape(shape.rows, shape.columns), "MONOCHROME2", 1)
 
 
 def _plugin(syntax: UID) -> str:
