@@ -1,4 +1,4 @@
-"""The story's chapters on labels without labels: zero-shot scores, and weak labels fused from several voters."""
+"""The story's chapters on labels that nobody gave: zero-shot scores, and votes of several voters fused."""
 
 from __future__ import annotations
 
@@ -61,10 +61,10 @@ def zero_shot(stage: Stage, films: Films, card: BridgeCard) -> Section:
     return Section(
         title="Zero-shot labels",
         lead=(
-            "No classifier is trained. Each finding is described in words, present and absent; a film is scored by "
-            f"which description it is nearer to, over the bridge of site A. Scored: {len(rows)} films of "
-            f"{patients_scored} patients of site B; another 60 patients turned scores into probabilities, and "
-            f"below {_THRESHOLD} the program abstains."
+            "No classifier is trained. Each finding is described in words, present and absent; a film is "
+            f"scored by which description it is nearer to, over the bridge of site A. Scored: {len(rows)} "
+            f"films of {patients_scored} patients of site B; another 60 patients turned scores into "
+            f"probabilities, and below {_THRESHOLD} the program abstains."
         ),
         command=(
             f'embedstore zeroshot --classes {PROMPTS} --where "{REST_OF_B}" --calibrate-where "{LABELLED_B}" '
@@ -113,7 +113,8 @@ def _surest(stage: Stage, films: Films, result: ZeroShotResult) -> Gallery:
 def weak_labels(stage: Stage, films: Films) -> Section:
     """Votes of report rules, prompts and neighbours on site B, fused; the truth only judges."""
     forest: list[ForestRow] = []
-    fused, voters = [], []
+    fused: list[tuple[str | int | float | Interval | None, ...]] = []
+    voters: list[tuple[str | int | float | Interval | None, ...]] = []
     for finding in FINDINGS:
         request = VoteRequest(voters=stage.folder / VOTERS, label_set=finding, where=REST_OF_B)
         stage.store.run_votes(request, stage.progress)
@@ -122,17 +123,18 @@ def weak_labels(stage: Stage, films: Films) -> Section:
         labels.parent.mkdir(exist_ok=True)
         stage.store.export_labels(finding, labels)
         stage.store.export_labels(finding, labels.with_suffix(".parquet"))
-        ours, majority, grey = _judged(labels, films, finding)
+        ours, majority, grey, ranked = _judged(labels, films, finding)
         forest.append(ForestRow(group=finding, label="fused", series="encoder", interval=ours))
         forest.append(ForestRow(group="", label="pixel baseline", series="baseline", interval=grey))
-        fused.append((finding, card.items, ours, majority, grey))
+        fused.append((finding, card.items, ours, majority, grey, ranked))
         voters += _voter_rows(card)
     return Section(
         title="A weakly labelled dataset",
         lead=(
-            "Three fallible voters label site B: rules that read the reports (of which one statement in ten is wrong "
-            "and many are missing), the prompts above, and the nearest of 60 labelled patients. A label model (Dawid "
-            "and Skene) learns from their agreement alone how far to trust each. The truth is used to judge only."
+            "Three fallible voters label site B: rules that read the reports (of which one statement in "
+            "ten is wrong and many are missing), the prompts above, and the nearest of 60 labelled "
+            "patients. A label model (Dawid and Skene) learns from their agreement alone how far to trust "
+            "each. The truth is used to judge only."
         ),
         command=(
             f'embedstore label run {VOTERS} --label-set effusion --where "{REST_OF_B}" && '
@@ -147,7 +149,14 @@ def weak_labels(stage: Stage, films: Films) -> Section:
         ),
         tables=(
             Table(
-                columns=("finding", "films", "fused label", "majority vote", "pixel baseline"),
+                columns=(
+                    "finding",
+                    "films",
+                    "fused label",
+                    "majority vote",
+                    "pixel baseline",
+                    "fused probability: AUROC",
+                ),
                 rows=tuple(fused),
                 caption="Balanced accuracy against the truth (chance is 0.5)",
             ),
@@ -170,8 +179,9 @@ def weak_labels(stage: Stage, films: Films) -> Section:
     )
 
 
-def _judged(labels: Path, films: Films, finding: str) -> tuple[Interval, Interval, Interval]:
-    """Balanced accuracy of fused label, majority vote (undecided: absent) and pixel baseline on the same films."""
+def _judged(labels: Path, films: Films, finding: str) -> tuple[Interval, Interval, Interval, Interval]:
+    """Balanced accuracy of fused label, majority vote (a tie is absent) and pixel baseline; AUROC of the fused
+    probability. All on the same films."""
     with labels.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     position = films.position()
@@ -186,7 +196,9 @@ def _judged(labels: Path, films: Films, finding: str) -> tuple[Interval, Interva
     fused = judge(np.array([row["label"] == "present" for row in rows]))
     majority = judge(np.array([row["majority"] == "present" for row in rows]))
     share = films.truth[finding][films.rows("A")].mean()
-    return fused, majority, judge(films.grey[finding][at] >= share)
+    probability = np.array([float(row["p_present"]) for row in rows])
+    ranked = interval(bootstrap("auroc", auroc, truth, probability, patients))
+    return fused, majority, judge(films.grey[finding][at] >= share), ranked
 
 
 def _voter_rows(card: LabelSetCard) -> list[tuple[str | int | float | Interval | None, ...]]:

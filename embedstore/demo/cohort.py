@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +20,8 @@ from embedstore.demo.shapes import draw_pose
 from embedstore.errors import UsageError
 
 SEED = 20_240
+_VERSION = 1
+_CARD = "cohort.json"
 _SECOND_STUDY = 0.075
 
 
@@ -59,7 +63,7 @@ def build_cohort(
     seed: int = SEED,
     progress: Callable[[int, int], None] | None = None,
 ) -> Cohort:
-    """Write the cohort into `folder`: DICOM files, `cohort.csv`, `reports.csv`, `statements.csv`.
+    """Write the cohort into `folder`: DICOM files, three tables, and last `cohort.json`.
 
     Half of the patients belong to each site, about one in thirteen has a second study. The same arguments
     give the same bytes. progress: called with (patients done, patients).
@@ -72,20 +76,45 @@ def build_cohort(
         films.extend(_patient(folder, number, seed))
         if progress is not None:
             progress(number + 1, patients)
+    folder.mkdir(parents=True, exist_ok=True)
     tables = folder / "cohort.csv", folder / "reports.csv", folder / "statements.csv"
     for table, rows in zip(tables, (_truth, _texts, _statements), strict=True):
         _write_table(table, [row for film in films for row in rows(film, folder)])
     positives = {name: sum(_has(film.lesions, name) for film in films) for name in FINDINGS}
+    described = {
+        "version": _VERSION,
+        "seed": seed,
+        "patients": patients,
+        "images": len(films),
+        "positives": positives,
+    }
+    (folder / _CARD).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+    return _cohort(folder, described)
+
+
+def find_cohort(folder: Path, *, patients: int = 400, seed: int = SEED) -> Cohort | None:
+    """The cohort that `build_cohort` finished in `folder` with the same arguments, or None."""
+    try:
+        described = json.loads((folder / _CARD).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    same = {"version": _VERSION, "seed": seed, "patients": patients}
+    if not isinstance(described, dict) or any(described.get(key) != value for key, value in same.items()):
+        return None
+    return _cohort(folder, described)
+
+
+def _cohort(folder: Path, described: Mapping[str, Any]) -> Cohort:
     return Cohort(
         folder=folder,
-        metadata_csv=tables[0],
-        reports_csv=tables[1],
-        statements_csv=tables[2],
-        seed=seed,
-        n_patients=patients,
-        n_images=len(films),
+        metadata_csv=folder / "cohort.csv",
+        reports_csv=folder / "reports.csv",
+        statements_csv=folder / "statements.csv",
+        seed=described["seed"],
+        n_patients=described["patients"],
+        n_images=described["images"],
         sites=tuple(scanner.institution for scanner in SCANNERS),
-        positives=positives,
+        positives=described["positives"],
     )
 
 

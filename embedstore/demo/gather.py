@@ -12,15 +12,14 @@ _PYDICOM_LICENCE = "MIT (pydicom); samples from GDCM are BSD-3-Clause"
 _NO_IMAGE = {".txt", ".json", ".dump", ".gz", ".icc"}
 
 _SHOWN: Mapping[str, str] = {
-    "CT_small.dcm": "CT of the head, reduced to 128 x 128",
-    "MR_small.dcm": "MR, reduced to 64 x 64",
-    "examples_overlay.dcm": "MR of the spine",
-    "examples_rgb_color.dcm": "Ultrasound, RGB",
+    "CT_small.dcm": "CT of a vertebra, 128 x 128",
+    "J2K_pixelrep_mismatch.dcm": "CT of the head, JPEG 2000, a wrong sign in its header",
+    "MR_small.dcm": "MR, a detail of 64 x 64",
+    "examples_overlay.dcm": "MR of the abdomen",
+    "examples_rgb_color.dcm": "Ultrasound, colour Doppler, RGB",
     "examples_palette.dcm": "Ultrasound, palette colour",
-    "examples_jpeg2k.dcm": "Ultrasound, JPEG 2000",
+    "examples_ybr_color.dcm": "Echocardiogram, 30 frames, YBR",
     "JPGExtended.dcm": "Bone scan, 12-bit JPEG",
-    "SC_jpeg_no_color_transform.dcm": "Histology, a tile of a TCGA slide",
-    "J2K_pixelrep_mismatch.dcm": "CT, JPEG 2000 with a wrong sign in its header",
 }
 _SKIMAGE: Mapping[str, tuple[str, str]] = {
     "retina.jpg": ("Fundus photograph of a healthy left eye (M. Häggström, 2014)", "CC0"),

@@ -13,7 +13,7 @@ _FILMS = "site in ('A', 'B')"
 
 
 def linear_heads(stage: Stage, films: Films) -> Section:
-    """A logistic regression per finding on stored vectors, with the pixel baseline and shuffled labels beside it."""
+    """A logistic regression per finding on stored vectors; pixel baseline and shuffled labels beside it."""
     reports = {}
     for done, finding in enumerate(FINDINGS):
         stage.progress("linear heads", done, len(FINDINGS))
@@ -31,9 +31,10 @@ def linear_heads(stage: Stage, films: Films) -> Section:
     return Section(
         title="Linear heads, from one site to the other",
         lead=(
-            "A logistic regression per finding on the stored vectors, fitted to the true labels of site A (its "
-            "strength chosen among the patients of site A), tested on site B: another scanner, other patients, "
-            f"{any_report.counts['images']} films of {any_report.counts['patients']} patients."
+            "A logistic regression per finding on the stored vectors, fitted to the true labels of site "
+            "A (its strength chosen among the patients of site A), tested on site B: another scanner, "
+            f"other patients, {any_report.counts['images']} films of {any_report.counts['patients']} "
+            "patients."
         ),
         command=(
             f'embedstore head fit --target attr.effusion --where "{_FILMS}" --test-where "{SITE_B}" && '

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 
 from embedstore.contracts.query import Item
 from embedstore.demo.anatomy import FINDINGS
@@ -14,7 +15,7 @@ from embedstore.pages.records import Gallery, Section, Table, Tile
 _STRIP = 6
 
 
-def ingest(stage: Stage) -> dict[str, IngestReport]:
+def ingest(stage: Stage) -> Mapping[str, IngestReport]:
     """Put the cohort (with truth and reports) and the real images into the store; nothing twice."""
     cohort = stage.cohort
     films = IngestRequest(
@@ -29,12 +30,12 @@ def ingest(stage: Stage) -> dict[str, IngestReport]:
     return reports
 
 
-def what_went_in(stage: Stage, films: Films, reports: dict[str, IngestReport]) -> Section:
+def what_went_in(stage: Stage, films: Films, reports: Mapping[str, IngestReport]) -> Section:
     """Pictures of both kinds, counts, and every reason for which a file is not in the store."""
     galleries = [_real(stage)] if stage.gathered.images else []
     galleries += [_site(stage, films, site) for site in ("A", "B")]
     counts = [
-        (what, r.seen, r.images, r.reports, r.skipped, r.failed, r.conflicts, round(r.images_per_s, 1))
+        (what, r.seen, r.images, r.reports, r.skipped, r.failed, r.conflicts, round(r.images_per_s))
         for what, r in reports.items()
     ]
     columns = (
@@ -51,9 +52,9 @@ def what_went_in(stage: Stage, films: Films, reports: dict[str, IngestReport]) -
     return Section(
         title="What went in",
         lead=(
-            "DICOM, JPEG and PNG files, mixed and nested, each either in the store or listed with the reason why it is "
-            "not. A broken file never stops the run. Where two files disagree about one image, both statements are "
-            "kept and counted as a conflict."
+            "DICOM, JPEG and PNG files, mixed and nested, each either in the store or listed with the "
+            "reason why it is not. A broken file never stops the run. Where two files disagree about one "
+            "image, both statements are kept and counted as a conflict."
         ),
         command="embedstore ingest cohort --metadata cohort/cohort.csv --reports cohort/reports.csv",
         galleries=tuple(galleries),
@@ -91,7 +92,7 @@ def _real(stage: Stage) -> Gallery:
             )
     return Gallery(
         title="Real images",
-        text="Test and sample images that pydicom, scikit-image and scikit-learn carry; nothing was downloaded.",
+        text="Samples that pydicom, scikit-image and scikit-learn carry; nothing was downloaded.",
         tiles=tuple(tiles),
     )
 

@@ -13,8 +13,8 @@ from embedstore.evaluation.intervals import bootstrap, bootstrap_mean
 from embedstore.evaluation.metrics import auroc
 from embedstore.pages.records import Gallery, Interval, Section, Table, Tile
 
-_K, _SHOWN = 10, 6
-_REAL_QUERIES = ("CT_small.dcm", "retina.jpg")
+_K, _SHOWN, _SHOWN_REAL = 10, 6, 5
+_REAL_QUERY = "examples_rgb_color.dcm"
 TEXTS = {
     "right pleural effusion": ("effusion", "right"),
     "left pneumothorax": ("pneumothorax", "left"),
@@ -26,22 +26,22 @@ TEXTS = {
 def similar_cases(stage: Stage, films: Films) -> Section:
     """Films of site B ask for their like at site A; real images ask the whole store."""
     galleries = [_similar_films(stage, films, finding) for finding in FINDINGS]
-    by_name = {image.path.name: image for image in stage.gathered.images}
-    for name in _REAL_QUERIES:
-        if name in by_name:
-            galleries += _similar_real(stage, str(by_name[name].path), by_name[name].what)
+    for image in stage.gathered.images:
+        if image.path.name == _REAL_QUERY:
+            galleries += _similar_real(stage, str(image.path), image.what)
     return Section(
         title="Similar cases",
         lead=(
-            "Each film on the left is from site B; beside it are the nearest films of site A, another scanner, by "
-            "the encoder's vectors alone: one per patient, in the order of their score. What is written under a film "
-            "is the truth, which the search has not seen."
+            "Each film on the left is from site B; beside it are the nearest films of site A, another "
+            "scanner, by the encoder's vectors alone: one per patient, in the order of their score. What "
+            "is written under a film is the truth, which the search has not seen."
         ),
         command="embedstore search --like ID --where \"site = 'A'\" --per patient --html similar.html",
         galleries=tuple(galleries),
         tables=(_similar_table(stage, films),),
         notes=(
-            "The encoder was trained on photographs. It was told nothing of chests, and nothing of these findings.",
+            "The encoder was trained on photographs. It was told nothing of chests, and nothing of these "
+            "findings.",
         ),
     )
 
@@ -51,7 +51,7 @@ def _similar_films(stage: Stage, films: Films, finding: str) -> Gallery:
     alone = np.flatnonzero((films.truth[finding] == 1) & (films.sites == "B") & (others == 0))
     item = films.items[int(alone[len(alone) // 2])]
     answer = stage.store.search(
-        Query(like=item.id, where=SITE_A, per="patient", exclude_patient=item.patient, k=_SHOWN)
+        Query(like=item.id, where=SITE_A, per="patient", exclude_patient=item.patient, k=_K)
     )
     tiles = [
         film_tile(hit.item, stage.picture(hit.item), wanted=finding, score=hit.score) for hit in answer.hits
@@ -66,10 +66,9 @@ def _similar_real(stage: Stage, path: str, what: str) -> list[Gallery]:
     )
     if own is None:
         return []
-    answer = stage.store.search(Query(like=own.id, k=_SHOWN + 1))
-    hits = [hit for hit in answer.hits if hit.item.id != own.id][:_SHOWN]
+    answer = stage.store.search(Query(like=own.id, per="patient", exclude_patient=own.patient, k=_SHOWN_REAL))
     query = _real_tile(own, stage.picture(own), None)
-    tiles = tuple(_real_tile(hit.item, stage.picture(hit.item), hit.score) for hit in hits)
+    tiles = tuple(_real_tile(hit.item, stage.picture(hit.item), hit.score) for hit in answer.hits)
     return [Gallery(title=f"Like this real image, in the whole store: {what}", tiles=tiles, query=query)]
 
 
@@ -89,7 +88,7 @@ def _real_tile(item: Item, picture: bytes | None, score: float | None) -> Tile:
 
 
 def _similar_table(stage: Stage, films: Films) -> Table:
-    """Share of the ten nearest of site A that have the query's finding, over every film of site B that has it."""
+    """Share of the ten nearest of site A with the query's finding, over all films of site B that have it."""
     rows_a, rows_b = films.rows("A"), films.rows("B")
     position = films.position()
     near = np.full((len(films.items), _K), -1)
@@ -120,7 +119,7 @@ def _similar_table(stage: Stage, films: Films) -> Table:
             "chance (share at A)",
         ),
         rows=tuple(table),
-        caption="Share of the 10 nearest patients of site A that have the query's finding, with 95 % interval",
+        caption="Share of the 10 nearest patients of site A that have the query's finding",
     )
 
 
@@ -147,7 +146,8 @@ def learn_bridge(stage: Stage) -> BridgeCard:
 
 def text_search(stage: Stage, films: Films, card: BridgeCard) -> Section:
     """Films of site B by text, over a bridge that was learned at site A; reports by text, directly."""
-    galleries, rows = [], []
+    galleries: list[Gallery] = []
+    rows: list[tuple[str | int | float | Interval | None, ...]] = []
     for text, (finding, side) in TEXTS.items():
         answer = stage.store.search(Query(text=text, where=SITE_B, k=len(films.items), bridge=card.name))
         position = films.position()
@@ -162,9 +162,9 @@ def text_search(stage: Stage, films: Films, card: BridgeCard) -> Section:
     return Section(
         title="Text search",
         lead=(
-            "The image encoder cannot read and the text encoder cannot see. A bridge joins them: a linear map learned "
-            f"from {card.anchors} films of site A and their reports (wrong statements, omissions and all), here used "
-            "on site B."
+            "The image encoder cannot read and the text encoder cannot see. A bridge joins them: a "
+            f"linear map learned from {card.anchors} films of site A and their reports (wrong statements, "
+            "omissions and all), here used on site B."
         ),
         command=f'embedstore search --text "{next(iter(TEXTS))}" --where "site = \'B\'" --html films.html',
         galleries=(*galleries, _report_gallery(stage)),
@@ -209,7 +209,7 @@ def _text_table(rows: list[tuple[str | int | float | Interval | None, ...]]) -> 
             "pixel baseline: AUROC",
         ),
         rows=tuple(rows),
-        caption="Films of site B by text. The baseline was given the true labels of site A; the search was not.",
+        caption="Films of site B. The baseline was given the true labels of site A; the search was not.",
     )
 
 

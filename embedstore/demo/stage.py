@@ -1,4 +1,4 @@
-"""What every chapter of the story needs: the store, the films with their truth, pictures, the pixel baseline."""
+"""What every chapter of the story needs: store, films with their truth, pictures, pixel baseline."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ _QUALITY = 88
 class Films:
     """The cohort as the store holds it.
 
-    truth: finding to (n,) 0/1. pixels: (n, 34) grey-value statistics. grey: finding to (n,) probabilities by the
-    pixel baseline, a logistic regression on `pixels` fitted to the truth of site A.
+    truth: finding to (n,) 0/1. pixels: (n, 34) grey-value statistics. grey: finding to (n,) probabilities by
+    the pixel baseline, a logistic regression on `pixels` fitted to the truth of site A.
     """
 
     items: tuple[Item, ...]
@@ -134,7 +134,7 @@ def film_tile(
     elif not found:
         chips.append(Chip(text="no finding"))
     columns = item.columns
-    lines = (f"{columns['institution']} · {columns['modality']} {columns['view']}", str(columns["model"]))
+    lines = (str(columns["institution"]), f"{columns['modality']}, {columns['model']}")
     return Tile(image=picture, title=str(columns["patient_id"]), lines=lines, chips=tuple(chips), score=score)
 
 

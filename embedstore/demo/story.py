@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 from embedstore import __version__
 from embedstore.demo.classifying import PROMPTS, VOTERS, weak_labels, zero_shot
-from embedstore.demo.cohort import Cohort, build_cohort
+from embedstore.demo.cohort import Cohort, build_cohort, find_cohort
 from embedstore.demo.gather import gather
 from embedstore.demo.heads import linear_heads
 from embedstore.demo.ingesting import ingest, what_went_in
 from embedstore.demo.searching import learn_bridge, similar_cases, text_search
 from embedstore.demo.stage import Films, Stage, load_films
-from embedstore.engine.requests import Progress, Status
+from embedstore.engine.requests import IngestReport, Progress, Status
 from embedstore.engine.store import Store
 from embedstore.pages.records import Interval, Section, StoryRecord, Table
 from embedstore.pages.story import story_page
@@ -23,31 +24,34 @@ from embedstore.pages.story import story_page
 Cell = str | int | float | Interval | None
 
 BANNER = (
-    "The chest films on this page are SYNTHETIC phantoms drawn by a computer, with invented names, dates and reports. "
-    "No number here says anything about performance on patients. Not for diagnosis."
+    "The chest films on this page are SYNTHETIC phantoms drawn by a computer, with invented names, dates "
+    "and reports. No number here says anything about performance on patients. Not for diagnosis."
 )
 _GLOSSARY = (
     (
         "AUROC",
-        "How often a film with the finding is scored above one without it: 0.5 is chance, 1 is perfect order.",
+        "How often a film with the finding is scored above one without it: 0.5 is chance, 1 is perfect "
+        "order.",
     ),
     (
         "95 % interval",
-        "In brackets: the middle 95 % of the number when whole patients are drawn again and again with replacement, so "
-        "that two films of one patient do not count as two independent ones.",
+        "In brackets: the middle 95 % of the number when whole patients are drawn again and again with "
+        "replacement, so that two films of one patient do not count as two independent ones.",
     ),
     (
         "Pixel baseline",
-        "A logistic regression on the mean, the spread and the histogram of a film's grey values, fitted to the true "
-        "labels of site A. What it reaches needs no encoder.",
+        "A logistic regression on the mean, the spread and the histogram of a film's grey values, fitted "
+        "to the true labels of site A. What it reaches needs no encoder.",
     ),
     (
         "Shuffled labels",
-        "The same fit after the labels were dealt out among patients at random. It should be at chance.",
+        "The same fit after the labels were dealt out among patients at random. It should be near chance: "
+        "the interval covers the drawing of patients, not of the shuffle.",
     ),
     (
         "P@10",
-        "Share of the first ten answers that have the finding. Chance is the share among all that could answer.",
+        "Share of the first ten answers that have the finding. Chance is the share among all that could "
+        "answer.",
     ),
     ("R@10", "How often a report of a held-out patient finds its own film among the first ten."),
     (
@@ -57,13 +61,14 @@ _GLOSSARY = (
     ("Brier", "Mean squared difference between probability and outcome: smaller is better."),
     (
         "Calibration",
-        "Of the films given a probability of 0.7, about 70 % should have the finding: dots on the diagonal. A slope "
-        "below 1 means that the probabilities are too extreme, as they mostly are at a new site.",
+        "Of the films given a probability of 0.7, about 70 % should have the finding: dots on the "
+        "diagonal. A slope below 1 means that the probabilities are too extreme, as they mostly are at a "
+        "new site.",
     ),
     (
         "Bridge",
-        "A map learned from pairs of films and reports that lets text find images although neither encoder knows the "
-        "other. Its pairs are recorded; patients who taught it are not scored with it.",
+        "A map learned from pairs of films and reports that lets text find images although neither "
+        "encoder knows the other. Its pairs are recorded; patients who taught it are not scored with it.",
     ),
 )
 
@@ -119,8 +124,7 @@ def tell(folder: Path, progress: Progress, patients: int = 400) -> Story:
 
 
 def _cohort(folder: Path, patients: int, progress: Progress) -> Cohort:
-    folder.mkdir(parents=True, exist_ok=True)
-    return build_cohort(
+    return find_cohort(folder, patients=patients) or build_cohort(
         folder,
         patients=patients,
         progress=lambda done, all_: progress("drawing the synthetic cohort", done, all_),
@@ -131,8 +135,8 @@ def _open(path: Path) -> Store:
     return Store.open(path) if (path / "store.json").is_file() else Store.create(path)
 
 
-def _sections(stage: Stage, films: Films, came: dict[str, object]) -> tuple[Section, ...]:
-    first = what_went_in(stage, films, came)  # type: ignore[arg-type]
+def _sections(stage: Stage, films: Films, came: Mapping[str, IngestReport]) -> tuple[Section, ...]:
+    first = what_went_in(stage, films, came)
     similar = similar_cases(stage, films)
     bridge = learn_bridge(stage)
     texts = text_search(stage, films, bridge)
@@ -160,8 +164,8 @@ def _record(sections: tuple[Section, ...], status: Status, cohort: Cohort, secon
         title="embedstore: the whole story",
         subtitle=(
             "Images and reports in; similar cases, text search, labels and a classifier out. "
-            f"{cohort.n_images} synthetic chest films of {cohort.n_patients} invented patients at two sites, and real "
-            "images that installed packages carry."
+            f"{cohort.n_images} synthetic chest films of {cohort.n_patients} invented patients at two "
+            "sites, and real images that installed packages carry."
         ),
         banner=BANNER,
         facts=(
@@ -174,7 +178,7 @@ def _record(sections: tuple[Section, ...], status: Status, cohort: Cohort, secon
         ),
         sections=sections,
         glossary=_GLOSSARY,
-        made=f"Made by embedstore {__version__} with seed {cohort.seed}. SYNTHETIC phantoms. Not for diagnosis.",
+        made=f"Made by embedstore {__version__} with seed {cohort.seed}. Not for diagnosis.",
     )
 
 
