@@ -6,6 +6,13 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import (
+    BmpImagePlugin,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
 from PIL import Image as Pillow
 
 from embedstore.errors import ReadFailure
@@ -13,7 +20,17 @@ from embedstore.readers.quiet import quiet
 from embedstore.readers.raster_pixels import upright
 from embedstore.settings import Limits
 
-FORMATS = ("PNG", "JPEG", "MPO", "BMP", "WEBP")
+# Named by their plugins, so that these are imported: Pillow loads some only when it tries every format.
+TIFF = (TiffImagePlugin.TiffImageFile.format,)
+FORMATS = tuple(
+    plugin.format
+    for plugin in (
+        PngImagePlugin.PngImageFile,
+        JpegImagePlugin.JpegImageFile,
+        BmpImagePlugin.BmpImageFile,
+        WebPImagePlugin.WebPImageFile,
+    )
+)
 DAMAGED = "the image is damaged or cut short"
 TURNED = (5, 6, 7, 8)
 _ORIENTATION = 0x0112

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from embedstore.errors import ReadFailure
 from embedstore.readers.quiet import quiet
-from embedstore.readers.raster_pillow import DAMAGED, TURNED, check_size, opened, pillow_values
+from embedstore.readers.raster_pillow import DAMAGED, TIFF, TURNED, check_size, opened, pillow_values
 from embedstore.readers.raster_pixels import upright
 from embedstore.settings import Limits
 
@@ -59,7 +59,7 @@ def read_page(stream: BinaryIO, number: int | None, limits: Limits) -> NDArray[A
                 if _is_deep(pages[number]):
                     return _deep(pages[number])
             stream.seek(0)
-            with opened(stream, limits, ("TIFF",)) as picture:
+            with opened(stream, limits, TIFF) as picture:
                 picture.seek(number - 1)
                 check_size(picture.size[1], picture.size[0], limits)
                 return pillow_values(picture)  # Pillow turns TIFF pages upright itself
