@@ -123,9 +123,8 @@ def commit_items(connection: Connection, batch: IngestBatch, sources: dict[str, 
     _update_items(connection, [first[key] for key in first if key not in done.new], merged, done.ids)
     _write_words(connection, words, before, done.ids)
     done.conflicts = _write_conflicts(connection, merged, done)
-    done.conflicts += _note_shared_sop(
-        connection, [i for i in first.values() if i.key in done.new], sources, done
-    )
+    new = [item for item in first.values() if item.key in done.new]
+    done.conflicts += _note_shared_sop(connection, new, done.ids)
     return done
 
 
@@ -244,28 +243,27 @@ def _conflict(item_id: int, said: Disagreement) -> dict[str, Any]:
     }
 
 
-def _note_shared_sop(
-    connection: Connection, new: Sequence[NewItem], sources: dict[str, int], done: CommittedItems
-) -> int:
+def _note_shared_sop(connection: Connection, new: Sequence[NewItem], ids: dict[ItemKey, int]) -> int:
     """A SOP Instance UID is one object (DICOM PS3.5 section 9): on other bytes it is told, once a file."""
     with_uid: dict[str, NewItem] = {}
     for item in new:
         if item.kind == "image" and item.header.sop_uid:
             with_uid.setdefault(item.sha256, item)
     uids = unique(clean_text(item.header.sop_uid or "") for item in with_uid.values())
-    first: dict[str, list[tuple[int, str]]] = {}
+    met: dict[str, list[tuple[int, str, int]]] = {}
     for some in chunked(uids):
-        query = select(Item.sop_uid, Item.id, Item.sha256).where(Item.sop_uid.in_(some), Item.kind == "image")
-        for uid, item_id, sha256 in connection.execute(query.order_by(Item.id)):
-            first.setdefault(uid or "", []).append((item_id, sha256))
+        query = select(Item.sop_uid, Item.id, Item.sha256, ItemSource.source_id)
+        query = query.join(ItemSource, ItemSource.item_id == Item.id)
+        query = query.where(Item.sop_uid.in_(some), Item.kind == "image").order_by(Item.id, ItemSource.id)
+        for uid, twin_id, sha256, source_id in connection.execute(query):
+            met.setdefault(uid or "", []).append((twin_id, sha256, source_id))
     rows = []
     for item in with_uid.values():
-        item_id = done.ids[item.key]
-        twins = first.get(clean_text(item.header.sop_uid or ""), [])
-        other = next((sha for i, sha in twins if i < item_id and sha != item.sha256), None)
-        if other is not None:
-            said = Disagreement(SOP_BYTES, item.sha256, other, sources[item.source])
-            rows.append(_conflict(item_id, said))
+        item_id = ids[item.key]
+        for twin_id, sha256, source_id in met.get(clean_text(item.header.sop_uid or ""), []):
+            if twin_id < item_id and sha256 != item.sha256:
+                rows.append(_conflict(item_id, Disagreement(SOP_BYTES, item.sha256, sha256, source_id)))
+                break
     if rows:
         connection.execute(insert(Conflict), rows)
     return len(rows)

@@ -87,7 +87,10 @@ class Database:
         if code == "SQLITE_BUSY":
             return StoreBusy(f"{self.where} is locked by another program; wait for it or stop it")
         if code in {"SQLITE_READONLY", "SQLITE_READONLY_DIRECTORY"}:
-            return UsageError(f"{self.where} cannot be written to; check its owner and permissions")
+            return UsageError(
+                f"{self.where} cannot be written to, which SQLite needs even for reading; "
+                "check its owner and permissions"
+            )
         if code.startswith(("SQLITE_CANTOPEN", "SQLITE_IOERR", "SQLITE_READONLY")):
             return NotFound(f"{self.where} cannot be opened; check that the disk is there and writable")
         if not self.is_sqlite and isinstance(error, OperationalError):

@@ -116,10 +116,10 @@ class ProblemRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConflictRow:
-    """A disagreement: the item says `kept` (as `path` does), `other_path` says `other`.
+    """A disagreement: the item, first met at `path`, says `kept`; `other_path` says `other`.
 
-    field: a header column, "patient" (the patient key), "sop_uid" (the same SOP Instance UID
-    on other bytes; `other` is the sha256 of the earlier item) or "bytes" (the file now holds other bytes).
+    field: a header column, "attr.NAME", or one of "patient" (the patient key), "sop_uid_bytes" (the same SOP
+    Instance UID on other bytes: `kept` and `other` are sha256) and "bytes" (the file now holds other bytes).
     """
 
     item_id: int

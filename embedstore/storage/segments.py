@@ -139,10 +139,11 @@ class SegmentReader:
     def extend(self, rows: int, blocks: Sequence[BlockState]) -> None:
         """Take notice of further committed blocks, up to `rows` rows in all."""
         new = [b for b in blocks if not self._blocks or b.first_row > self._blocks[-1].first_row]
+        # In this order a `vectors` in another thread never sees a block without its rows and its mark.
         self._rows = self._map(rows)
+        self._checked = np.concatenate([self._checked, np.zeros(len(new), np.bool_)])
         self._blocks += new
         self._firsts = np.array([b.first_row for b in self._blocks], np.int64)
-        self._checked = np.concatenate([self._checked, np.zeros(len(new), np.bool_)])
 
     def vectors(self, rows: I64) -> F32:
         """(n, dim) vectors of the given rows, in that order, copied."""

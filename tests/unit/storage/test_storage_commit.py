@@ -151,7 +151,8 @@ def test_one_sop_uid_on_other_bytes_is_a_second_item_and_a_conflict(
     catalog.commit(batch_of([1], images, sop_uid="1.2.3"))
     done = catalog.commit(batch_of([2], images, sop_uid="1.2.3"))
     assert (done.items, done.conflicts) == (1, 1)
-    assert [(c.field, c.other) for c in catalog.conflicts()] == [("sop_uid_bytes", sha(1))]
+    told = [(c.field, c.path, c.kept, c.other_path, c.other) for c in catalog.conflicts()]
+    assert told == [("sop_uid_bytes", path_of(2), sha(2), path_of(1), sha(1))]
 
 
 def test_a_file_that_changed_keeps_its_old_item_with_a_note(catalog: Catalog, images: SpaceRow) -> None:
