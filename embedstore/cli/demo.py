@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -57,12 +57,24 @@ def _prepare(folder: Path, keep: bool) -> None:
 
 
 def _text(story: Story) -> Iterator[Renderable]:
-    from embedstore.cli.output import table
+    from embedstore.cli.output import tables
 
-    for chapter in story.chapters:
-        yield chapter.title
-        if chapter.text:
-            yield chapter.text
+    for number, chapter in enumerate(story.chapters):
+        if number:
+            yield ""
+        if chapter.title:
+            yield chapter.title.upper() if chapter.text else chapter.title
+        yield from chapter.text.splitlines()
         if chapter.rows:
-            yield table(chapter.columns, chapter.rows)
-    yield f"The page with thumbnails of all of it: {story.page}"
+            rows = [tuple(_shown(value) for value in row) for row in chapter.rows]
+            yield from tables(chapter.columns, rows)
+    yield ""
+    yield f"Told in {story.seconds:.0f} s. The page with pictures of all of it: {story.page}"
+    yield f"The store to go on with: embedstore --store {story.store} status"
+
+
+def _shown(value: Any) -> Any:
+    """Numbers with an interval as text, like everywhere else."""
+    from embedstore.cli.output import estimate
+
+    return estimate(asdict(value)) if is_dataclass(value) and not isinstance(value, type) else value

@@ -78,12 +78,17 @@ def _write(text: str) -> None:
 
 
 def table(
-    columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "", widest: str = ""
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    title: str = "",
+    widest: str = "",
+    longest: int = 24,
 ) -> RenderableType:
     """A table whose cells are cleaned text, one line each; numbers stand right.
 
-    widest: the column that takes the room that is left; the others are cut past 24 signs. A cut shows as
-    an ellipsis, at the start of paths (their end tells them apart) and at the end of anything else.
+    widest: the column that takes the room that is left; the others are cut past `longest` signs. A cut shows
+    as an ellipsis, at the start of paths (their end tells them apart) and at the end of anything else.
     """
     from rich import box
     from rich.table import Table
@@ -91,7 +96,7 @@ def table(
 
     kept = [tuple(row) for row in rows]
     cells = [tuple(_cell(value) for value in row) for row in kept]
-    widths = _widths(columns, kept, widest)
+    widths = _widths(columns, kept, widest, longest)
     made = Table(
         box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False, show_edge=False
     )
@@ -106,7 +111,34 @@ def table(
     return made
 
 
-_LONGEST = 24
+def tables(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Iterator[RenderableType]:
+    """The same, but nothing is cut that may be whole: a table that is too wide goes on in a second one.
+
+    The first column names the rows and is repeated.
+    """
+    from rich.cells import cell_len
+
+    def width(position: int) -> int:
+        return max(cell_len(_cell(text)) for text in (columns[position], *(row[position] for row in rows)))
+
+    room = _console().width
+    taken: list[int] = [0]
+    groups = [taken]
+    used = min(width(0), _WHOLE)
+    for position in range(1, len(columns)):
+        needed = 3 + min(width(position), _WHOLE)
+        if used + needed > room and len(taken) > 1:
+            taken = [0]
+            groups.append(taken)
+            used = min(width(0), _WHOLE)
+        taken.append(position)
+        used += needed
+    for group in groups:
+        chosen = [tuple(row[position] for position in group) for row in rows]
+        yield table([columns[position] for position in group], chosen, longest=_WHOLE)
+
+
+_WHOLE = 64
 _PATHS = ("path", "where", "file")
 # Least widths of the widest column and of other text, tried in turn until the table fits.
 _SQUEEZES = ((40, 16), (30, 10), (20, 8), (8, 5))
@@ -116,14 +148,14 @@ def _is_numeric(values: Iterable[Any]) -> bool:
     return all(isinstance(value, int | float | None) and not isinstance(value, bool) for value in values)
 
 
-def _widths(columns: Sequence[str], rows: Sequence[Sequence[Any]], widest: str) -> list[int]:
+def _widths(columns: Sequence[str], rows: Sequence[Sequence[Any]], widest: str, longest: int) -> list[int]:
     """Of each column, so that the table holds the width of the terminal; numbers are never cut."""
     from rich.cells import cell_len
 
     each = list(zip(*rows, strict=True)) or [()] * len(columns)
     contents = [max((cell_len(_cell(value)) for value in values), default=0) for values in each]
     widths = [
-        content if name == widest else min(content, _LONGEST)
+        content if name == widest else min(content, longest)
         for name, content in zip(columns, contents, strict=True)
     ]
     widths = [max(width, cell_len(name)) for width, name in zip(widths, columns, strict=True)]

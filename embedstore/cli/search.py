@@ -12,7 +12,7 @@ from embedstore.cli.shell import Shell, encoder_option, store_options, where_opt
 
 if TYPE_CHECKING:
     from embedstore.cli.output import Renderable
-    from embedstore.contracts.query import Answer, Hit, Item, Query
+    from embedstore.contracts.query import Answer, Hit, Item
     from embedstore.engine.store import Store
 
 _THUMBNAIL = 252
@@ -62,22 +62,13 @@ def search(shell: Shell, /, html: Path | None, **options: Any) -> None:
 
     query = Query(**options)
     with shell.opened() as store:
-        answer = _search(store, query)
+        answer = store.search(query)
         if html is not None:
             _write_sheet(html, store, answer)
     document = answer_json(answer)
     if html is not None:
         document["html"] = str(html)
     shell.answer(document, lambda: _text(answer, html))
-
-
-def _search(store: Store, query: Query) -> Answer:
-    from embedstore.errors import ReadFailure
-
-    try:
-        return store.search(query)
-    except ReadFailure as failure:  # its reason does not name the file; among many in an ingest that is right
-        raise ReadFailure(f"{query.image}: {failure.reason}") from failure
 
 
 def answer_json(answer: Answer) -> dict[str, Any]:
