@@ -3,9 +3,9 @@
     python benchmarks/kill.py [--kills 100] [--images 300]
 
 A child process ingests a folder of synthetic images with the `reference` encoder and prints each acknowledged
-commit; it is killed with SIGKILL after a random time. After every kill: each acknowledged row is there with the
-right vector, `verify` finds nothing, nothing is half visible. At the end a last run completes, and the store
-holds the same (sha256, part) -> vector as one that was never disturbed.
+commit; it is killed with SIGKILL after a random time. After every kill each acknowledged row is there with
+the right vector, `verify` finds nothing, nothing is half visible. At the end a last run completes, and the
+store holds the same (sha256, part) -> vector as one that was never disturbed.
 """
 
 from __future__ import annotations

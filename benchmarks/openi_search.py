@@ -2,7 +2,7 @@
 
     python benchmarks/openi_search.py FOLDER_OF_XML
 
-Each query names a finding; a report is right when its MeSH majors name it. Chance is the share of such reports.
+Each query names a finding; a report is right when its MeSH majors name it. Chance: the share of such reports.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ def main() -> None:
                 "fit_seconds": round(fitted, 1),
                 "C": card.fit["C"],
                 "counts": dict(report.counts),
-                "metrics": {name: value for name, value in report.metrics.items()},
+                "metrics": dict(report.metrics),
                 "shuffled_auroc": report.shuffled,
             },
             indent=1,

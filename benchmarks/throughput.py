@@ -2,8 +2,8 @@
 
     python benchmarks/throughput.py [FOLDER] [--images 600] [--repeats 3]
 
-The two alternate within one process with the same encoder object, threads, layout and batch. FOLDER: images to
-ingest; default is the demo's synthetic cohort.
+The two alternate within one process with the same encoder object, threads, layout and batch. FOLDER: images
+to ingest; default is the demo's synthetic cohort.
 """
 
 from __future__ import annotations
