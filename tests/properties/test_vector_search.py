@@ -255,3 +255,32 @@ def test_a_forbidden_row_never_comes_back():
         Leaking(filled("exact", ids, vectors), 0), lambda i: vectors[i], vectors[2], 9, allow
     )
     agrees(found.neighbours, brute(vectors[2], allow, vectors[allow], 9), 9)
+
+
+@pytest.mark.parametrize("stride", [1, 10**12])
+def test_lists_are_counted_for_ids_near_and_far_apart(stride):
+    vectors = np.random.default_rng(0).standard_normal((500, 8)).astype(np.float32)
+    ids = np.arange(500, dtype=np.int64) * stride
+    index = faiss_backend.FaissFactory(ann_rows=100).create(8)
+    index.add(ids, vectors, 1)
+    allow = np.sort(np.append(ids[::5], [10**15 + 1]))
+    found = index.search(vectors[:3], 100, allow, effort=8)
+    assert np.array_equal(np.sort(found.ids, axis=1), np.tile(ids[::5], (3, 1)))
+
+
+@pytest.mark.parametrize("name", FACTORIES)
+def test_raw_products_are_exact_at_any_size(name):
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((3_000, 12)).astype(np.float32) * rng.uniform(0.1, 9, (3_000, 1))
+    vectors = vectors.astype(np.float32)
+    vectors[100:160] = vectors[7]  # more ties than the first list of candidates holds
+    ids = np.arange(3_000, dtype=np.int64)
+    index = FACTORIES[name].create(12, "dot")
+    index.add(ids, vectors, 1)
+    products = vectors.astype(np.float64) @ vectors[7].astype(np.float64)
+    for allow in (None, ids[5:2_900:2]):
+        some = ids if allow is None else allow
+        found = search_vectors(index, lambda i: vectors[i], vectors[7], 25, allow)
+        best = sorted(some.tolist(), key=lambda i: (-np.float32(products[i]), i))[:25]
+        assert found.neighbours.ids[0].tolist() == best
+        assert found.exact
