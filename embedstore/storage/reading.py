@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -228,11 +228,3 @@ def pairs(connection: Connection, image_space: int, text_space: int, where: Wher
 def count(connection: Connection, table: type[Any], *conditions: ColumnElement[bool]) -> int:
     """Rows of a table."""
     return int(connection.execute(select(func.count()).select_from(table).where(*conditions)).scalar_one())
-
-
-def known_ids(connection: Connection, item_ids: Iterable[int]) -> set[int]:
-    """Those ids that are items."""
-    found: set[int] = set()
-    for some in chunked(unique(item_ids)):
-        found.update(connection.execute(select(Item.id).where(Item.id.in_(some))).scalars())
-    return found
