@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.demo.anatomy import FINDINGS
-from embedstore.demo.stage import LABELLED_B, REST_OF_B, Films, Stage, film_tile, interval
+from embedstore.demo.stage import Films, Stage, film_tile, interval
 from embedstore.engine.requests import BridgeCard, LabelSetCard, VoteRequest, ZeroShotRequest, ZeroShotResult
 from embedstore.evaluation.intervals import bootstrap
 from embedstore.evaluation.metrics import auroc, balanced_accuracy
-from embedstore.pages.records import Forest, ForestRow, Gallery, Interval, Section, Table
+from embedstore.pages.records import Forest, ForestRow, Gallery, Interval, Row, Section, Table
 
 PROMPTS, VOTERS = "prompts.yaml", "voters.yaml"
 _THRESHOLD, _SHOWN = 0.6, 3
@@ -27,8 +27,8 @@ def zero_shot(stage: Stage, films: Films, card: BridgeCard) -> Section:
     result = stage.store.zeroshot(
         ZeroShotRequest(
             classes=stage.folder / PROMPTS,
-            where=REST_OF_B,
-            calibrate_where=LABELLED_B,
+            where=stage.rest_of_b,
+            calibrate_where=stage.labelled_b,
             threshold=_THRESHOLD,
             bridge=card.name,
         )
@@ -43,7 +43,7 @@ def zero_shot(stage: Stage, films: Films, card: BridgeCard) -> Section:
         theirs = interval(bootstrap("auroc", auroc, truth, grey, patients))
         ours = interval(found["auroc"])
         forest.append(ForestRow(group=finding, label="zero-shot", series="encoder", interval=ours))
-        forest.append(ForestRow(group="", label="pixel baseline", series="baseline", interval=theirs))
+        forest.append(ForestRow(group=finding, label="pixel baseline", series="baseline", interval=theirs))
         said = [row.findings[finding] for row in result.rows]
         table.append(
             (
@@ -63,11 +63,12 @@ def zero_shot(stage: Stage, films: Films, card: BridgeCard) -> Section:
         lead=(
             "No classifier is trained. Each finding is described in words, present and absent; a film is "
             f"scored by which description it is nearer to, over the bridge of site A. Scored: {len(rows)} "
-            f"films of {patients_scored} patients of site B; another 60 patients turned scores into "
-            f"probabilities, and below {_THRESHOLD} the program abstains."
+            f"films of {patients_scored} patients of site B; another {stage.n_labelled} patients turned "
+            f"scores into probabilities, and below {_THRESHOLD} the program abstains."
         ),
         command=(
-            f'embedstore zeroshot --classes {PROMPTS} --where "{REST_OF_B}" --calibrate-where "{LABELLED_B}" '
+            f'embedstore zeroshot --classes {PROMPTS} --where "{stage.rest_of_b}" '
+            f'--calibrate-where "{stage.labelled_b}" '
             f"--threshold {_THRESHOLD}"
         ),
         galleries=(_surest(stage, films, result),),
@@ -113,10 +114,10 @@ def _surest(stage: Stage, films: Films, result: ZeroShotResult) -> Gallery:
 def weak_labels(stage: Stage, films: Films) -> Section:
     """Votes of report rules, prompts and neighbours on site B, fused; the truth only judges."""
     forest: list[ForestRow] = []
-    fused: list[tuple[str | int | float | Interval | None, ...]] = []
-    voters: list[tuple[str | int | float | Interval | None, ...]] = []
+    fused: list[Row] = []
+    voters: list[Row] = []
     for finding in FINDINGS:
-        request = VoteRequest(voters=stage.folder / VOTERS, label_set=finding, where=REST_OF_B)
+        request = VoteRequest(voters=stage.folder / VOTERS, label_set=finding, where=stage.rest_of_b)
         stage.store.run_votes(request, stage.progress)
         card = stage.store.fit_label_model(finding, f"attr.{finding}")
         labels = stage.folder / "labels" / f"{finding}.csv"
@@ -125,19 +126,20 @@ def weak_labels(stage: Stage, films: Films) -> Section:
         stage.store.export_labels(finding, labels.with_suffix(".parquet"))
         ours, majority, grey, ranked = _judged(labels, films, finding)
         forest.append(ForestRow(group=finding, label="fused", series="encoder", interval=ours))
-        forest.append(ForestRow(group="", label="pixel baseline", series="baseline", interval=grey))
+        forest.append(ForestRow(group=finding, label="pixel baseline", series="baseline", interval=grey))
         fused.append((finding, card.items, ours, majority, grey, ranked))
         voters += _voter_rows(card)
     return Section(
         title="A weakly labelled dataset",
         lead=(
             "Three fallible voters label site B: rules that read the reports (of which one statement in "
-            "ten is wrong and many are missing), the prompts above, and the nearest of 60 labelled "
+            "ten is wrong and many are missing), the prompts above, and the nearest of "
+            f"{stage.n_labelled} labelled "
             "patients. A label model (Dawid and Skene) learns from their agreement alone how far to trust "
             "each. The truth is used to judge only."
         ),
         command=(
-            f'embedstore label run {VOTERS} --label-set effusion --where "{REST_OF_B}" && '
+            f'embedstore label run {VOTERS} --label-set effusion --where "{stage.rest_of_b}" && '
             "embedstore label model effusion && embedstore label export effusion --out effusion.csv"
         ),
         forests=(
@@ -180,8 +182,8 @@ def weak_labels(stage: Stage, films: Films) -> Section:
 
 
 def _judged(labels: Path, films: Films, finding: str) -> tuple[Interval, Interval, Interval, Interval]:
-    """Balanced accuracy of fused label, majority vote (a tie is absent) and pixel baseline; AUROC of the fused
-    probability. All on the same films."""
+    """Balanced accuracy of fused label, majority vote (a tie is absent), pixel baseline; AUROC of the fused
+    probability."""
     with labels.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     position = films.position()
@@ -201,7 +203,7 @@ def _judged(labels: Path, films: Films, finding: str) -> tuple[Interval, Interva
     return fused, majority, judge(films.grey[finding][at] >= share), ranked
 
 
-def _voter_rows(card: LabelSetCard) -> list[tuple[str | int | float | Interval | None, ...]]:
+def _voter_rows(card: LabelSetCard) -> list[Row]:
     return [
         (
             card.label_set,

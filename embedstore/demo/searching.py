@@ -11,7 +11,7 @@ from embedstore.demo.stage import SITE_A, SITE_B, Films, Stage, film_tile, inter
 from embedstore.engine.requests import BridgeCard, BridgeRequest
 from embedstore.evaluation.intervals import bootstrap, bootstrap_mean
 from embedstore.evaluation.metrics import auroc
-from embedstore.pages.records import Gallery, Interval, Section, Table, Tile
+from embedstore.pages.records import Gallery, Interval, Row, Section, Table, Tile
 
 _K, _SHOWN, _SHOWN_REAL = 10, 6, 5
 _REAL_QUERY = "examples_rgb_color.dcm"
@@ -25,7 +25,8 @@ TEXTS = {
 
 def similar_cases(stage: Stage, films: Films) -> Section:
     """Films of site B ask for their like at site A; real images ask the whole store."""
-    galleries = [_similar_films(stage, films, finding) for finding in FINDINGS]
+    seen_at_b = [name for name in FINDINGS if films.truth[name][films.rows("B")].any()]
+    galleries = [_similar_films(stage, films, finding) for finding in seen_at_b]
     for image in stage.gathered.images:
         if image.path.name == _REAL_QUERY:
             galleries += _similar_real(stage, str(image.path), image.what)
@@ -48,7 +49,8 @@ def similar_cases(stage: Stage, films: Films) -> Section:
 
 def _similar_films(stage: Stage, films: Films, finding: str) -> Gallery:
     others = sum(films.truth[name] for name in FINDINGS if name != finding)
-    alone = np.flatnonzero((films.truth[finding] == 1) & (films.sites == "B") & (others == 0))
+    at_b = (films.truth[finding] == 1) & (films.sites == "B")
+    alone = np.flatnonzero(at_b & (others == 0) if (at_b & (others == 0)).any() else at_b)
     item = films.items[int(alone[len(alone) // 2])]
     answer = stage.store.search(
         Query(like=item.id, where=SITE_A, per="patient", exclude_patient=item.patient, k=_K)
@@ -147,7 +149,7 @@ def learn_bridge(stage: Stage) -> BridgeCard:
 def text_search(stage: Stage, films: Films, card: BridgeCard) -> Section:
     """Films of site B by text, over a bridge that was learned at site A; reports by text, directly."""
     galleries: list[Gallery] = []
-    rows: list[tuple[str | int | float | Interval | None, ...]] = []
+    rows: list[Row] = []
     for text, (finding, side) in TEXTS.items():
         answer = stage.store.search(Query(text=text, where=SITE_B, k=len(films.items), bridge=card.name))
         position = films.position()
@@ -178,33 +180,32 @@ def _text_row(
     side: str | None,
     order: NDArray[np.int64],
     scores: NDArray[np.float64],
-) -> tuple[str | int | float | Interval, ...]:
+) -> Row:
     truth = films.truth[finding]
     sides = np.array([str(item.extra.get(f"{finding}_side", "")) for item in films.items])
-    right_side = (
-        f"{float((sides[order[:_K]] == side).mean()):.2f} ({float((sides[order] == side).mean()):.2f})"
-    )
+    near, whole = sides[order[:_K]] == side, sides[order] == side
+    sided = f"{int(near.sum())} of {_K} ({float(whole.mean()):.2f})" if side else "–"
     grey = films.grey[finding]
     ours = bootstrap("auroc", auroc, truth[order], scores, films.patients[order])
     theirs = bootstrap("auroc", auroc, truth[order], grey[order], films.patients[order])
     return (
         finding,
-        float(truth[order[:_K]].mean()),
+        f"{int(truth[order[:_K]].sum())} of {_K}",
         float(truth[order].mean()),
-        right_side if side else "–",
+        sided,
         interval(ours),
         interval(theirs),
     )
 
 
-def _text_table(rows: list[tuple[str | int | float | Interval | None, ...]]) -> Table:
+def _text_table(rows: list[Row]) -> Table:
     return Table(
         columns=(
             "text",
             "finding",
-            "P@10",
+            "of the first ten",
             "chance",
-            "same with the side (chance)",
+            "with the side (chance)",
             "whole ranking: AUROC",
             "pixel baseline: AUROC",
         ),

@@ -28,8 +28,7 @@ from embedstore.readers.sources import source_at
 from embedstore.settings import Limits
 
 SITE_A, SITE_B = "site = 'A'", "site = 'B'"
-LABELLED_B = "site = 'B' and patient_id <= 'SYN-B-0060'"
-REST_OF_B = "site = 'B' and patient_id > 'SYN-B-0060'"
+LABELLED_SHARE = 0.3
 PICTURE = 256
 _QUALITY = 88
 
@@ -67,6 +66,26 @@ class Stage:
     cohort: Cohort
     gathered: Gathered
     progress: Progress
+
+    @property
+    def last_labelled(self) -> str:
+        """Patients of site B up to this one count as labelled by hand; they are never scored."""
+        return f"SYN-B-{self.n_labelled:04d}"
+
+    @property
+    def n_labelled(self) -> int:
+        """How many patients of site B count as labelled by hand."""
+        return max(1, int(LABELLED_SHARE * self.cohort.n_patients / 2))
+
+    @property
+    def labelled_b(self) -> str:
+        """The films of site B whose truth may be used to calibrate and to vote."""
+        return f"{SITE_B} and patient_id <= '{self.last_labelled}'"
+
+    @property
+    def rest_of_b(self) -> str:
+        """The films of site B that are scored."""
+        return f"{SITE_B} and patient_id > '{self.last_labelled}'"
 
     def picture(self, item: Item) -> bytes | None:
         """A JPEG of an image in the store for the page; None when it cannot be read now."""

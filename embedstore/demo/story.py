@@ -18,11 +18,10 @@ from embedstore.demo.searching import learn_bridge, similar_cases, text_search
 from embedstore.demo.stage import Films, Stage, load_films
 from embedstore.engine.requests import IngestReport, Progress, Status
 from embedstore.engine.store import Store
-from embedstore.pages.records import Interval, Section, StoryRecord, Table
+from embedstore.pages.records import Row, Section, StoryRecord, Table
 from embedstore.pages.story import story_page
 
-Cell = str | int | float | Interval | None
-
+_PLACEHOLDER = "SYN-B-0060"
 BANNER = (
     "The chest films on this page are SYNTHETIC phantoms drawn by a computer, with invented names, dates "
     "and reports. No number here says anything about performance on patients. Not for diagnosis."
@@ -62,8 +61,7 @@ _GLOSSARY = (
     (
         "Calibration",
         "Of the films given a probability of 0.7, about 70 % should have the finding: dots on the "
-        "diagonal. A slope below 1 means that the probabilities are too extreme, as they mostly are at a "
-        "new site.",
+        "diagonal. Dots below it: the head promises too much.",
     ),
     (
         "Bridge",
@@ -80,7 +78,7 @@ class Chapter:
     title: str
     text: str
     columns: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    rows: tuple[Row, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,10 +101,9 @@ def tell(folder: Path, progress: Progress, patients: int = 400) -> Story:
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     cohort = _cohort(folder / "cohort", patients, progress)
-    for name in (PROMPTS, VOTERS):
-        (folder / name).write_text((files("embedstore.demo") / name).read_text("utf-8"), "utf-8")
     with _open(folder / "store") as store:
         stage = Stage(folder, store, cohort, gather(), progress)
+        _lay_out(stage)
         came = ingest(stage)
         films = load_films(store, progress)
         sections = _sections(stage, films, came)
@@ -129,6 +126,13 @@ def _cohort(folder: Path, patients: int, progress: Progress) -> Cohort:
         patients=patients,
         progress=lambda done, all_: progress("drawing the synthetic cohort", done, all_),
     )
+
+
+def _lay_out(stage: Stage) -> None:
+    """Put the prompts and the voters beside the store, for the reader to use and change."""
+    for name in (PROMPTS, VOTERS):
+        text = (files("embedstore.demo") / name).read_text("utf-8")
+        (stage.folder / name).write_text(text.replace(_PLACEHOLDER, stage.last_labelled), "utf-8")
 
 
 def _open(path: Path) -> Store:

@@ -9,7 +9,8 @@ from markupsafe import Markup
 from embedstore.pages.records import Forest, Interval, Reliability
 from embedstore.pages.text import one_line
 
-_WIDTH, _LEFT, _RIGHT, _ROW, _HEAD = 760, 210, 190, 24, 30
+_WIDTH, _LEFT, _RIGHT, _ROW, _HEAD = 800, 250, 190, 24, 30
+_LABEL = 118
 
 
 def forest_svg(forest: Forest) -> Markup:
@@ -19,7 +20,7 @@ def forest_svg(forest: Forest) -> Markup:
     for group, rows in groupby(forest.rows, key=lambda row: row.group):
         body.append(_text(0, y + 16, group, "group"))
         for row in rows:
-            body.append(_text(96, y + 16, row.label, "label"))
+            body.append(_text(_LABEL, y + 16, row.label, "label"))
             body.append(_whisker(forest, row.interval, y + 12, row.series))
             body.append(_text(_WIDTH, y + 16, str(row.interval), "value", anchor="end"))
             y += _ROW

@@ -22,6 +22,10 @@ class Interval:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
+Cell = str | int | float | Interval | None
+Row = tuple[Cell, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chip:
     """A short mark beside a picture. tone: "yes" for what was looked for, "no" against it, "plain" else."""
@@ -58,7 +62,7 @@ class Table:
     """Rows of text; cells that are an Interval or a number stand right."""
 
     columns: tuple[str, ...]
-    rows: tuple[tuple[str | int | float | Interval | None, ...], ...]
+    rows: tuple[Row, ...]
     caption: str = ""
 
 
