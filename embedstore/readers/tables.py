@@ -112,7 +112,8 @@ class Table:
             keys = 0
             if row.path is not None:
                 keys += _put(self._paths, self._absolute(row.path), index)
-                self._names.setdefault(PurePosixPath(_slashes(row.path)).name, []).append(index)
+                if keys:
+                    self._names.setdefault(PurePosixPath(_slashes(row.path)).name, []).append(index)
             if row.sop_uid is not None:
                 keys += _put(self._uids, ("sop", row.sop_uid), index)
             elif row.path is None and row.study_uid is not None:
