@@ -172,8 +172,8 @@ def _inflate(opened: BinaryIO, head: bytes, limits: Limits) -> bytes:
 
 def _refuse_cut_header(header: Dataset, size: int) -> None:
     """pydicom accepts a last element that is shorter than its length says."""
-    tags = list(header.keys())
-    last = header.get_item(max(tags)) if tags else None
+    tags = list(header.keys())  # in the order of the file
+    last = header.get_item(tags[-1]) if tags else None
     if not isinstance(last, RawDataElement) or last.length == _UNDEFINED:
         return
     held = last.value_tell + last.length <= size if last.value is None else len(last.value) >= last.length

@@ -12,7 +12,7 @@ from embedstore.readers.dicom_transforms import functional_group
 from embedstore.readers.dicom_values import (
     code,
     integer,
-    items,
+    item_at,
     number,
     numbers,
     text,
@@ -116,8 +116,8 @@ def _body_part(ds: Dataset, index: int) -> str | None:
         return found
     anatomy = functional_group(ds, index, "FrameAnatomySequence")
     for place in (anatomy, ds):
-        regions = items(place, "AnatomicRegionSequence")
-        meaning = text(regions[0], "CodeMeaning") if regions else None
+        region = item_at(place, "AnatomicRegionSequence", 0)
+        meaning = text(region, "CodeMeaning") if region is not None else None
         if meaning:
             return meaning.upper()
     return None
@@ -136,8 +136,8 @@ def _view(ds: Dataset) -> str | None:
     found = code(ds, "ViewPosition")
     if found:
         return found
-    views = items(ds, "ViewCodeSequence")
-    return text(views[0], "CodeMeaning") if views else None
+    view = item_at(ds, "ViewCodeSequence", 0)
+    return text(view, "CodeMeaning") if view is not None else None
 
 
 def _extra(ds: Dataset) -> dict[str, Scalar]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from embedstore.readers.dicom_values import code, element, integer, items, number, numbers, text
+from embedstore.readers.dicom_values import code, element, integer, item_at, number, numbers, text
 from embedstore.readers.voi import Lut, Rescale, VoiFunction, Window
 
 _FUNCTIONS: dict[str | None, VoiFunction] = {"LINEAR_EXACT": "LINEAR_EXACT", "SIGMOID": "SIGMOID"}
@@ -52,13 +52,8 @@ def transforms_of(ds: Dataset, index: int) -> Transforms:
 
 def functional_group(ds: Dataset, index: int, keyword: str) -> Dataset | None:
     """The macro `keyword` of an enhanced multi-frame object for one frame (PS3.3 C.7.6.16), or None."""
-    frames = items(ds, "PerFrameFunctionalGroupsSequence")
-    own = items(frames[index], keyword) if index < len(frames) else []
-    if own:
-        return own[0]
-    shared = items(ds, "SharedFunctionalGroupsSequence")
-    found = items(shared[0], keyword) if shared else []
-    return found[0] if found else None
+    own = item_at(item_at(ds, "PerFrameFunctionalGroupsSequence", index), keyword, 0)
+    return own or item_at(item_at(ds, "SharedFunctionalGroupsSequence", 0), keyword, 0)
 
 
 def lut_of(item: Dataset, signed: bool) -> Lut | None:
@@ -96,9 +91,9 @@ def _entries(data: Any, count: int, little: bool) -> NDArray[Any] | None:
 
 
 def _modality(ds: Dataset, index: int) -> Rescale | Lut | None:
-    tables = items(ds, "ModalityLUTSequence")
-    if tables:
-        table = lut_of(tables[0], integer(ds, "PixelRepresentation") == 1)
+    item = item_at(ds, "ModalityLUTSequence", 0)
+    if item is not None:
+        table = lut_of(item, integer(ds, "PixelRepresentation") == 1)
         if table is not None:
             return table
     where = functional_group(ds, index, "PixelValueTransformationSequence") or ds
@@ -110,9 +105,9 @@ def _modality(ds: Dataset, index: int) -> Rescale | Lut | None:
 
 
 def _voi(ds: Dataset, index: int, signed: bool) -> Window | Lut | None:
-    tables = items(ds, "VOILUTSequence")
-    if tables:
-        table = lut_of(tables[0], signed)
+    item = item_at(ds, "VOILUTSequence", 0)
+    if item is not None:
+        table = lut_of(item, signed)
         if table is not None:
             return table
     where = functional_group(ds, index, "FrameVOILUTSequence") or ds

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence
 
 _CONTROL = dict.fromkeys([*range(32), *range(127, 160)])
 
@@ -67,12 +68,11 @@ def integer(ds: Dataset, keyword: str) -> int | None:
     return int(found) if found is not None and found == int(found) else None
 
 
-def items(ds: Dataset | None, keyword: str) -> list[Dataset]:
-    """The items of a sequence; none when it is absent or damaged."""
+def item_at(ds: Dataset | None, keyword: str, index: int) -> Dataset | None:
+    """Item `index` of a sequence, without touching the others; None when it is absent or damaged."""
     value = element(ds, keyword) if ds is not None else None
-    if value is None or isinstance(value, (str, bytes)):
-        return []
     try:
-        return [item for item in value if isinstance(item, Dataset)]
-    except Exception:  # a sequence whose items cannot be parsed
-        return []
+        item = value[index] if isinstance(value, Sequence) and 0 <= index < len(value) else None
+    except Exception:  # an item that cannot be parsed
+        return None
+    return item if isinstance(item, Dataset) else None
