@@ -9,7 +9,7 @@ import numpy as np
 from embedstore import discovery
 from embedstore.contracts.image import F32, I64
 from embedstore.contracts.index import IndexFactory, Metric, VectorIndex
-from embedstore.errors import StoreDamaged
+from embedstore.errors import StorageFull, StoreDamaged
 from embedstore.storage.catalog import Catalog
 from embedstore.storage.records import SpaceRow
 
@@ -28,12 +28,14 @@ class IndexShelf:
     def get(self, space: SpaceRow, name: str = "faiss") -> VectorIndex:
         """The index of a space, holding every vector the log knows of now."""
         key = (space.fingerprint, name)
-        index = self._open.get(key)
+        index = self._open.pop(key, None)  # kept again only when it has followed the log to its end
         if index is None:
             index = self._restore(space, name)
         behind = self._catalog.last_seq(space.id) - index.applied_seq
         if behind:
-            index = self._follow(index, space, name)
+            index = self._follow(index, space)
+            if index.traits.outgrown:  # too many more vectors than it was trained for
+                index = self._follow(self._empty(space, name), space)
             if behind >= _WORTH_SAVING:
                 self._save_if_possible(index, space, name)
         self._open[key] = index
@@ -50,7 +52,7 @@ class IndexShelf:
 
     def rebuild(self, space: SpaceRow, name: str) -> VectorIndex:
         """Build an index from the stored vectors alone and save it."""
-        index = self._follow(_factory(name).create(space.dim, _metric(space), space.fingerprint), space, name)
+        index = self._follow(self._empty(space, name), space)
         index.snapshot(self.folder(space, name))
         self._open[(space.fingerprint, name)] = index
         return index
@@ -74,18 +76,20 @@ class IndexShelf:
         index.snapshot(self.folder(space, name))
 
     def _restore(self, space: SpaceRow, name: str) -> VectorIndex:
-        factory = _factory(name)
         folder = self.folder(space, name)
         if folder.exists():
             try:
-                index = factory.restore(folder, space.dim, _metric(space), space.fingerprint)
+                index = _factory(name).restore(folder, space.dim, _metric(space), space.fingerprint)
             except StoreDamaged:
-                return factory.create(space.dim, _metric(space), space.fingerprint)
+                return self._empty(space, name)
             if index.applied_seq <= self._catalog.last_seq(space.id):
                 return index
-        return factory.create(space.dim, _metric(space), space.fingerprint)
+        return self._empty(space, name)
 
-    def _follow(self, index: VectorIndex, space: SpaceRow, name: str) -> VectorIndex:
+    def _empty(self, space: SpaceRow, name: str) -> VectorIndex:
+        return _factory(name).create(space.dim, _metric(space), space.fingerprint)
+
+    def _follow(self, index: VectorIndex, space: SpaceRow) -> VectorIndex:
         changes = self._catalog.changes(space.id, index.applied_seq)
         if len(changes.removed):
             index.remove(changes.removed, index.applied_seq)
@@ -99,7 +103,7 @@ class IndexShelf:
     def _save_if_possible(self, index: VectorIndex, space: SpaceRow, name: str) -> None:
         try:
             index.snapshot(self.folder(space, name))
-        except OSError:
+        except (OSError, StorageFull):
             return  # a read-only or full disk costs the next process a replay, nothing else
 
 
