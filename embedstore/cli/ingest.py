@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from embedstore.engine.requests import EncoderChoice, IngestReport, IngestRequest
 
 _SHOWN = 10
+_KNOWN = "already in the store"  # counted above, and no news
 
 
 def _mapping(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -135,7 +136,8 @@ def _text(report: IngestReport) -> Iterator[Renderable]:
     if report.conflicts:
         between = count(report.conflicts, "conflict")
         yield f"{between} between sources: 'embedstore status --conflicts' lists them"
-    yield from _reasons("Skipped", (skip.reason for skip in report.skips))
+    skips = (skip.reason for skip in report.skips if not skip.reason.startswith(_KNOWN))
+    yield from _reasons("Skipped", skips)
     yield from _reasons("Failed", (failure.reason for failure in report.failures))
     if report.failures:
         yield "'embedstore status --failures' names each file."
