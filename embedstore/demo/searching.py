@@ -33,9 +33,9 @@ def similar_cases(stage: Stage, films: Films) -> Section:
     return Section(
         title="Similar cases",
         lead=(
-            "Each film on the left is from site B; beside it are the nearest films of site A, another "
-            "scanner, by the encoder's vectors alone: one per patient, in the order of their score. What "
-            "is written under a film is the truth, which the search has not seen."
+            "Films of site B ask; films of site A, another scanner, answer by the encoder's vectors alone: "
+            "one per patient, in the order of their score. What is written under a film is the truth, which "
+            "the search has not seen."
         ),
         command="embedstore search --like ID --where \"site = 'A'\" --per patient --html similar.html",
         galleries=tuple(galleries),

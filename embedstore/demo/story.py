@@ -116,7 +116,10 @@ def tell(folder: Path, progress: Progress, patients: int = 400) -> Story:
         store=str(folder / "store"),
         cohort=str(cohort.folder),
         seconds=round(seconds, 1),
-        chapters=tuple(chapter for section in sections for chapter in _chapters(section)),
+        chapters=(
+            Chapter(title="Read this first", text=BANNER, columns=(), rows=()),
+            *(chapter for section in sections for chapter in _chapters(section)),
+        ),
     )
 
 

@@ -15,7 +15,7 @@ from embedstore.pages.words import bridge_words
 Thumbnails = Callable[[int], bytes | None]
 """Item id to PNG or JPEG bytes, or None; `store.thumbnail`, or the `get` of a mapping."""
 
-_SYNTHETIC = "Some of these images are SYNTHETIC phantoms, as their headers say. They show no patient."
+_SYNTHETIC = "Some of these hits are SYNTHETIC phantoms, as their headers say: no patient is behind them."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +78,9 @@ def _summary(answer: Answer) -> str:
 def _facts(answer: Answer) -> list[tuple[str, str]]:
     query = answer.query
     facts = [("Encoder", answer.encoder), ("Space", answer.space[:16]), ("Filter", query.where or "none")]
-    facts.append(("One hit per", query.per))
+    facts.append(
+        ("One hit per", "report" if (query.within, query.per) == ("reports", "image") else query.per)
+    )
     if query.exclude_patient:
         facts.append(("Without patient", query.exclude_patient))
     if answer.bridge:
@@ -106,7 +108,8 @@ def _lines(item: Item) -> list[str]:
     body = (columns.get("modality"), columns.get("body_part"), columns.get("view"), columns.get("laterality"))
     age = columns.get("age")
     person = (f"{age:g} years" if isinstance(age, int | float) else None, columns.get("sex"))
-    place = (columns.get("site") or columns.get("institution"), columns.get("study_date"))
+    site = f"site {columns['site']}" if columns.get("site") else columns.get("institution")
+    place = (site, columns.get("study_date"))
     device = (columns.get("manufacturer"), columns.get("model"))
     label = f"label {columns['label']}" if columns.get("label") else None
     joined = (_join(part) for part in (body, person, place, device, (label,)))

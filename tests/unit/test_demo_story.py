@@ -24,6 +24,7 @@ def test_the_story_is_told_and_can_be_told_again(tmp_path: Path) -> None:
     stages = set()
     story = tell(tmp_path, lambda stage, done, total: stages.add(stage), patients=100)
     assert {"drawing the synthetic cohort", "linear heads", "zero-shot labels"} <= stages
+    assert story.chapters[0].text == BANNER
     titles = [chapter.title for chapter in story.chapters]
     for title in (
         "What went in",
@@ -48,5 +49,5 @@ def test_the_story_is_told_and_can_be_told_again(tmp_path: Path) -> None:
     with Store.open(Path(again.store)) as store:
         after = store.status()
     assert (after.images, after.reports) == (before.images, before.reports)
-    added = again.chapters[0].columns.index("images added")
-    assert [row[added] for row in again.chapters[0].rows] == [0, 0]
+    came = next(chapter for chapter in again.chapters if chapter.title == "What went in")
+    assert [row[came.columns.index("images added")] for row in came.rows] == [0, 0]
