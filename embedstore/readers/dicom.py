@@ -29,8 +29,9 @@ class DicomReader:
 
     Parts: "image" for an object of one frame; "frame/N" for each frame of a multi-frame object, N from 1 as
     DICOM counts frames. With unit "image" a multi-frame object is one asset whose pixels are
-    (frames, H, W, C). Objects that hold no image (reports, plans, segmentations, ...) are Skips that name
-    their kind. How pixels become "display" values is said in `dicom_render`.
+    (frames, H, W, C). Tiles of a DICOM slide are its frames. Objects that hold no image (reports, plans,
+    segmentations, ...) are Skips that name their kind. How pixels become "display" values is said in
+    `dicom_render`.
     """
 
     name = "dicom"
