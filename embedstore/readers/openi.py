@@ -22,7 +22,8 @@ class OpenIReader:
 
     The text is the sections COMPARISON, INDICATION, FINDINGS and IMPRESSION, each introduced by its name.
     label is "normal" when that is the only MeSH heading, else "abnormal" (None without headings);
-    `extra["mesh"]` has the major headings, `extra["images"]` the names of the films. The files name no
+    `extra["mesh"]` has the major headings, `extra["images"]` the names of the films,
+    `extra["licence_url"]` the licence. The files name no
     patient: `patient_id` is "openi-" and the number of the study, which is one patient each in this
     collection, and None when the file has no number.
     """
@@ -92,6 +93,9 @@ def _header(root: Element) -> Header:
     images = [node.get("id") or "" for node in root.iter("parentImage")]
     if any(images):
         extra["images"] = "; ".join(filter(None, images))
+    licence = (root.findtext("licenseURL") or "").strip()
+    if licence:
+        extra["licence_url"] = licence
     label = None
     if mesh:
         label = "normal" if [heading.lower() for heading in mesh] == ["normal"] else "abnormal"
@@ -101,7 +105,6 @@ def _header(root: Element) -> Header:
         body_part="CHEST",
         institution=root.findtext("MedlineCitation/Article/Affiliation") or None,
         label=label,
-        licence=_licence(root),
         extra=extra,
     )
 
@@ -111,9 +114,3 @@ def _number(root: Element) -> str | None:
     node = root.find("uId")
     match = re.fullmatch(r"(?:CXR)?(\w+)", (node.get("id") or "").strip()) if node is not None else None
     return match[1] if match else None
-
-
-def _licence(root: Element) -> str | None:
-    node = root.find("licenseURL")
-    text = (node.text or "").strip() if node is not None else ""
-    return text or None
