@@ -24,6 +24,7 @@ from embedstore.evaluation.splits import (
 )
 from embedstore.fingerprint import digest
 from embedstore.learning.linear import LogisticHead, check_space, encode_labels, fit_logistic
+from embedstore.storage.filter_columns import ATTRIBUTE_PREFIX, COLUMNS_BY_NAME
 from embedstore.storage.filters import parse_where
 from embedstore.storage.learned import StoredHead
 from embedstore.storage.records import SpaceRow
@@ -133,13 +134,19 @@ def _values(workspace: Workspace, items: I64, request: HeadRequest) -> list[Any]
     if request.labels is not None:
         return _from_file(workspace, items, request.labels)
     if not request.target.startswith(LABEL_PREFIX):
-        return catalog.column(items, request.target)
+        return catalog.column(items, column_of(request.target))
     name = request.target.removeprefix(LABEL_PREFIX)
     model = catalog.labels.label_model(name)
     classes = catalog.labels.label_set(name).classes
     sure = model.probabilities.max(axis=1) > FUSED_AT_LEAST
     said = {int(i): classes[int(c)] for i, c, s in zip(model.items, model.labels, sure, strict=True) if s}
     return [said.get(int(item)) for item in items]
+
+
+def column_of(target: str) -> str:
+    """The filter column a target names; any other name is a column of the user's own tables."""
+    documented = target in COLUMNS_BY_NAME or target.startswith(ATTRIBUTE_PREFIX)
+    return target if documented else f"{ATTRIBUTE_PREFIX}{target}"
 
 
 def _from_file(workspace: Workspace, items: I64, path: Path) -> list[Any]:

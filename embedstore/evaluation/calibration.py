@@ -63,7 +63,9 @@ def calibration_line(y: ArrayLike, p: ArrayLike, weights: ArrayLike | None = Non
     prob = np.clip(np.asarray(p, dtype=np.float64), PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR)
     x = np.log(prob / (1 - prob))
     w = np.atleast_2d(np.ones(len(x)) if weights is None else np.asarray(weights, dtype=np.float64))
-    a, b = np.zeros(len(w)), np.ones(len(w))
+    # From (0, 0), not from the hoped-for (0, 1): where probabilities are near 0 and 1 the curve is flat there
+    # and Newton's first step would leave for good.
+    a, b = np.zeros(len(w)), np.zeros(len(w))
     open_rows = np.arange(len(w))
     with np.errstate(all="ignore"):  # diverging rows are found below and answered with NaN
         for _ in range(_MAX_STEPS):

@@ -24,7 +24,7 @@ findings:
 
 
 def test_a_head_is_judged_on_other_patients(filled):
-    card = filled.fit_head(HeadRequest(target="attr.bright", name="by site", test_where="site = 'B'"))
+    card = filled.fit_head(HeadRequest(target="bright", name="by site", test_where="site = 'B'"))
     assert card.split["n_test_patients"] == 12
     report = filled.evaluate_head("by site")
     assert report.counts["images"] == 24

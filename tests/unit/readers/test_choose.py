@@ -17,6 +17,8 @@ from embedstore.testing.readers import BytesSource
 
 from .dicom_files import dataset, file_bytes
 
+ZIPPED_TEXT = gzip.compress(b"text", mtime=0)
+
 
 @pytest.fixture(scope="module")
 def readers() -> ReaderSet:
@@ -62,7 +64,7 @@ def test_a_dicom_file_whose_preamble_is_a_tiff(readers):
     [
         (b"some words\n", "plain text"), ("Größe: 5 µm".encode("latin-1"), "plain text"),
         ("words".encode("utf-16"), "plain text"), (b'{"a": 1}', "JSON"), (b"<?xml?><a/>", "XML"),
-        (b"<!DOCTYPE html><html>", "HTML"), (b"%PDF-1.7 ...", "PDF"), (gzip.compress(b"text", mtime=0), "gzip"),
+        (b"<!DOCTYPE html><html>", "HTML"), (b"%PDF-1.7 ...", "PDF"), (ZIPPED_TEXT, "gzip"),
         (b"PK\x03\x04" + bytes(60), "package"), (b"SQLite format 3\x00", "SQLite"),
         (b"MZ\x90\x00\x01", "program"),
     ],
