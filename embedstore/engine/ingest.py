@@ -6,12 +6,13 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import chain, islice
+from itertools import chain
 
 from embedstore import discovery
 from embedstore.contracts.encoder import TunableEncoder
 from embedstore.contracts.executor import Done, Executor, ExecutorFactory
 from embedstore.contracts.record import Asset
+from embedstore.engine.ahead import ahead
 from embedstore.engine.embedding import Embedded, EmbedWork, Task
 from embedstore.engine.grouping import in_groups
 from embedstore.engine.recording import Found, Recorder
@@ -24,9 +25,10 @@ from embedstore.storage.batches import ItemKey
 _TASK_IMAGES = 32
 _REPORTS_TOGETHER = 64
 _LOOKED_UP_TOGETHER = 512
-# A measurement of threads and layout pays for itself from about this many images on.
-_TUNE_FROM_TASKS = 6
-_TUNE_SECONDS = 3.0
+_SURVEYED_AHEAD = 256
+# Threads and layout are chosen by a measurement once an ingest has shown that it is worth one.
+_TUNE_AFTER_IMAGES = 512
+_TUNE_SECONDS = 2.0
 
 
 def ingest(workspace: Workspace, request: IngestRequest, progress: Progress) -> IngestReport:
@@ -62,7 +64,7 @@ class _Ingest:
         run = self._catalog.begin_run("ingest", self._arguments())
         self._recorder = Recorder(self._catalog, run)
         started = time.monotonic()
-        self._embed(self._lacking(self._met(sources)))
+        self._embed(self._lacking(self._met(ahead(sources, _SURVEYED_AHEAD))))
         while self._deferred:  # the same bytes met twice in this run, once the first of them is committed
             again, self._deferred, self._claimed = self._deferred, [], set()
             self._embed(self._lacking(again))
@@ -127,19 +129,18 @@ class _Ingest:
 
     def _embed(self, found: Iterator[Found]) -> None:
         tasks = (self._task(group) for group in in_groups(self._images(found), _TASK_IMAGES))
-        first = list(islice(tasks, _TUNE_FROM_TASKS))
-        if not first:
+        first = next(tasks, None)
+        if first is None:
             return
         encoder = self._targets.encoder("image")
         workers = self._request.workers
         choice = self._targets.choice("image")
-        if workers <= 1 and len(first) == _TUNE_FROM_TASKS and not choice.threads:
-            self._tune(encoder)
+        untuned = workers <= 1 and not choice.threads
         if workers > 1 and not choice.threads:  # cores are shared out, not fought over
             choice = replace(choice, threads=max(1, (os.cpu_count() or 1) // workers))
         work = EmbedWork(choice, self._workspace.settings.limits, encoder if workers <= 1 else None)
         space = self._targets.space("image").id
-        for outcome in _executor(workers).run(work, chain(first, tasks)):
+        for outcome in _executor(workers).run(work, chain([first], tasks)):
             group = self._under_way.pop(outcome.task.number)
             if isinstance(outcome, Done):
                 self._record(space, group, outcome.result)
@@ -147,6 +148,9 @@ class _Ingest:
                 for one in group:
                     self._recorder.refuse(one, "encode", outcome.reason)
             self._progress("embedding", self._recorder.tally.images, None)
+            if untuned and self._recorder.tally.images >= _TUNE_AFTER_IMAGES:
+                untuned = False
+                self._tune(encoder)
 
     def _task(self, group: list[Found]) -> Task:
         number = self._tasks = self._tasks + 1

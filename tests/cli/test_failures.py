@@ -133,7 +133,8 @@ def test_a_closed_pipe_is_quiet() -> None:
 
 
 WAITING = """
-import sys, threading, types
+import signal, sys, threading, types
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with it ignored
 module = types.ModuleType("embedstore.engine.store")
 class Store:
     def open(path):

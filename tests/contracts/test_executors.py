@@ -295,7 +295,8 @@ def test_every_task_deadly_ends_with_every_task_failed():
 
 
 _PARENT = """
-import itertools
+import itertools, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with it ignored
 from embedstore.execution import pool
 from embedstore.testing.executors import Call, ContractWork
 if __name__ == "__main__":
