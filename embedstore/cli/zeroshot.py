@@ -112,7 +112,7 @@ def _row(row: ZeroShotRow, result: ZeroShotResult) -> tuple[Any, ...]:
 def _label(row: ZeroShotRow) -> str:
     if row.label is None:
         return f"({row.reason})"
-    return row.label or "none present"
+    return row.label or "none"
 
 
 def metrics_table(metrics: Mapping[str, Any]) -> Renderable:
