@@ -92,7 +92,6 @@ def _outcome(entry: Outcome) -> str:
 
 def _conflict(entry: Mapping[str, Any]) -> str:
     """Who said what; keys as `Store.conflicts` gives them."""
-    return (
-        f"{entry['path']}: {entry['field']} is '{entry['kept']}' (kept), "
-        f"but '{entry['other']}' in {entry['other_path']}"
-    )
+    # A table's word is recorded under the file it spoke of.
+    where = "a table" if entry["other_path"] == entry["path"] else entry["other_path"]
+    return f"{entry['path']}: {entry['field']} is '{entry['kept']}' (kept), but '{entry['other']}' in {where}"
