@@ -55,10 +55,33 @@ def _mapping(ctx: click.Context, parameter: click.Parameter, values: tuple[str, 
 @click.option("--site", metavar="NAME", help="Site of items whose file and CSV name none.")
 @click.option(
     "--unit",
-    type=click.Choice(["auto", "image", "frame"]),
+    type=click.Choice(["auto", "image", "frame", "slice", "volume", "tile"]),
     default="auto",
     show_default=True,
-    help="Whether a multi-frame object is one image or one per frame.",
+    help="What one item is; auto goes by the kind of object.",
+)
+@click.option("--every", metavar="N", type=click.IntRange(1), help="Take each N-th frame, slice or tile.")
+@click.option(
+    "--tile",
+    metavar="PIXELS",
+    type=click.IntRange(16, 4096),
+    default=224,
+    show_default=True,
+    help="Side of a slide's tiles.",
+)
+@click.option(
+    "--mpp",
+    metavar="MICRONS",
+    type=click.FloatRange(0, 100, min_open=True),
+    default=0.5,
+    show_default=True,
+    help="Microns per pixel of a slide's tiles.",
+)
+@click.option(
+    "--assume-mpp",
+    metavar="MICRONS",
+    type=click.FloatRange(0, 1000, min_open=True),
+    help="Resolution of slides that do not say their own.",
 )
 @click.option(
     "--workers",
@@ -90,6 +113,7 @@ def ingest(shell: Shell, /, paths: tuple[Path, ...], **options: Any) -> None:
 
 
 def _request(paths: tuple[Path, ...], options: dict[str, Any]) -> IngestRequest:
+    from embedstore.contracts.record import Cut
     from embedstore.engine.requests import EncoderChoice, IngestRequest
 
     text = options["text_encoder"]
@@ -101,7 +125,13 @@ def _request(paths: tuple[Path, ...], options: dict[str, Any]) -> IngestRequest:
         metadata=options["metadata"],
         mapping=options["mapping"],
         site=options["site"],
-        unit=options["unit"],
+        cut=Cut(
+            unit=options["unit"],
+            every=options["every"],
+            tile=options["tile"],
+            mpp=options["mpp"],
+            assume_mpp=options["assume_mpp"],
+        ),
         workers=options["workers"],
     )
 

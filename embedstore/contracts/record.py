@@ -9,7 +9,26 @@ from typing import BinaryIO, Literal, Protocol, runtime_checkable
 from embedstore.contracts.image import Image, Intensity
 
 Scalar = str | int | float
-Unit = Literal["auto", "image", "frame"]
+Unit = Literal["auto", "image", "frame", "slice", "volume", "tile"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """How sources are cut into items; what does not apply to a format is ignored by its reader.
+
+    unit: "auto" leaves it to the reader's documented default for that kind of object. every: each N-th
+      frame, slice or tile is taken, None for the reader's default. tile: side of a tile in pixels, at
+      `mpp` microns per pixel. assume_mpp: resolution of slides that do not say their own.
+    """
+
+    unit: Unit = "auto"
+    every: int | None = None
+    tile: int = 224
+    mpp: float = 0.5
+    assume_mpp: float | None = None
+
+
+WHOLE_CUT = Cut()
 
 
 class Source(Protocol):
@@ -36,6 +55,10 @@ class Header:
     """What is known of an item besides its pixels; each field is a column a person can filter by.
 
     Dates are ISO 8601 (`2024-05-31`), ages are in years, spacing in mm, sex is `M`, `F` or `O`.
+    whole: key shared by the parts of one volume, cine loop or slide; part_number counts them from 1 in
+      their own order, position_mm lies along the normal of the slices, time_s is since the first frame or
+      volume, mpp is microns per pixel of a tile whose left upper corner is tile_x, tile_y in pixels of the
+      slide's full resolution.
     patient_group: an identifier known to be finer or wider than PatientID (merged persons); it is what
       splits go by when present. extra: further attributes (CSV columns, DICOM keywords), addressable as
       `attr.NAME` in a filter.
@@ -56,6 +79,7 @@ class Header:
     laterality: str | None = None
     view: str | None = None
     study_date: str | None = None
+    acquisition_date: str | None = None
     study_description: str | None = None
     series_description: str | None = None
     age: float | None = None
@@ -70,6 +94,19 @@ class Header:
     columns: int | None = None
     spacing_row_mm: float | None = None
     spacing_col_mm: float | None = None
+    slice_thickness_mm: float | None = None
+    kvp: float | None = None
+    field_strength_t: float | None = None
+    sequence: str | None = None
+    contrast: str | None = None
+    whole: str | None = None
+    part_number: int | None = None
+    position_mm: float | None = None
+    time_s: float | None = None
+    tile_x: int | None = None
+    tile_y: int | None = None
+    mpp: float | None = None
+    magnification: float | None = None
     licence: str | None = None
     extra: Mapping[str, Scalar] = field(default_factory=dict)
 
@@ -126,7 +163,7 @@ class Reader(Protocol):
     def sniff(self, head: bytes) -> bool:
         """Whether the first 4,096 bytes (fewer for a short file) look like this reader's format."""
 
-    def describe(self, source: Source, unit: Unit = "auto") -> Iterable[Asset | Report | Skip]:
+    def describe(self, source: Source, cut: Cut = WHOLE_CUT) -> Iterable[Asset | Report | Skip]:
         """The items of a source from headers alone: no pixel is decoded.
 
         Raises ReadFailure.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import chain
 
 from embedstore import discovery
@@ -89,7 +89,7 @@ class _Ingest:
         return {
             **self._targets.provenance(),
             "site": request.site,
-            "unit": request.unit,
+            "cut": asdict(request.cut),
             "workers": request.workers,
         }
 

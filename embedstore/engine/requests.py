@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from embedstore.contracts.record import Unit
+from embedstore.contracts.record import WHOLE_CUT, Cut
 from embedstore.settings import DEFAULT_ENCODER
 
 Progress = Callable[[str, int, int | None], None]
@@ -44,7 +44,7 @@ class IngestRequest:
     metadata: tuple[Path, ...] = ()
     mapping: Mapping[str, str] = field(default_factory=dict)
     site: str | None = None
-    unit: Unit = "auto"
+    cut: Cut = WHOLE_CUT
     workers: int = 1
 
 

@@ -115,7 +115,7 @@ class Survey:
     def _described(self, source: Source, sha256: str) -> Surveyed:
         entries: list[Entry] = []
         skips: list[Skip] = []
-        for found in self._readers.describe(source, self._request.unit):
+        for found in self._readers.describe(source, self._request.cut):
             if isinstance(found, Skip):
                 skips.append(found)
             else:

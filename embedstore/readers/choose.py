@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 
 from embedstore.contracts.image import Image, Intensity
-from embedstore.contracts.record import Asset, Reader, Report, Skip, Source, Unit
+from embedstore.contracts.record import WHOLE_CUT, Asset, Cut, Reader, Report, Skip, Source
 from embedstore.discovery import READERS, find_plugin, list_plugins
 from embedstore.errors import ReadFailure
 from embedstore.readers.sources import DEFAULT_LIMITS
@@ -38,7 +38,7 @@ class ReaderSet:
         """Names of the readers."""
         return tuple(self._readers)
 
-    def describe(self, source: Source, unit: Unit = "auto") -> Iterator[Asset | Report | Skip]:
+    def describe(self, source: Source, cut: Cut = WHOLE_CUT) -> Iterator[Asset | Report | Skip]:
         """What a source holds, from headers alone.
 
         A file that is no image (text, a table, a document) is one Skip. Raises ReadFailure for an empty or
@@ -47,7 +47,7 @@ class ReaderSet:
         head = self._head(source)
         for reader in self._readers.values():
             if reader.sniff(head):
-                yield from reader.describe(source, unit)
+                yield from reader.describe(source, cut)
                 return
         yield Skip(source=source, reason=unread(head, PurePosixPath(source.path.replace("\\", "/")).suffix))
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.contracts.image import Image, Intensity
-from embedstore.contracts.record import Asset, Report, Skip, Source, Unit
+from embedstore.contracts.record import WHOLE_CUT, Asset, Cut, Report, Skip, Source
 from embedstore.errors import ReadFailure
 from embedstore.readers import dicom_render
 from embedstore.readers.dicom_file import DicomFile, Shape, parse, plausible, shape_of
@@ -45,12 +45,12 @@ class DicomReader:
         """The DICM prefix, or a plausible first element of group 0002 or 0008."""
         return plausible(head)
 
-    def describe(self, source: Source, unit: Unit = "auto") -> Iterator[Asset | Report | Skip]:
+    def describe(self, source: Source, cut: Cut = WHOLE_CUT) -> Iterator[Asset | Report | Skip]:
         """One asset per frame (see the class), or one Skip. Raises ReadFailure; no pixel is decoded."""
         with source.open() as stream:
             file = parse(stream, source.size, self._limits)
         with quiet_pydicom():
-            described = self._describe(source, file, unit)
+            described = self._describe(source, file, cut)
         yield from described
 
     def read(self, asset: Asset, want: Intensity = "display") -> Image:
@@ -69,7 +69,7 @@ class DicomReader:
                 return Image(pixels=pixels, intensity=want, spacing_mm=spacing)
             return Image(pixels=self._volume(file, shape, stream, want), intensity=want)
 
-    def _describe(self, source: Source, file: DicomFile, unit: Unit) -> list[Asset | Report | Skip]:
+    def _describe(self, source: Source, file: DicomFile, cut: Cut) -> list[Asset | Report | Skip]:
         kind = not_an_image(file)
         if kind is not None:
             return [Skip(source=source, reason=f"a DICOM object without an image: {kind}")]
@@ -80,7 +80,7 @@ class DicomReader:
                 f"{shape.frames:,} frames are more than the limit of {self._limits.max_members:,}"
             )
         header = header_of(file, shape)
-        if shape.frames == 1 or unit == "image":
+        if shape.frames == 1 or cut.unit == "image":
             return [Asset(source=source, part=_WHOLE, reader=self.name, header=header)]
         return [
             Asset(

@@ -16,7 +16,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from embedstore.contracts.image import Image, Intensity
-from embedstore.contracts.record import Asset, Header, Report, Skip, Source, Unit
+from embedstore.contracts.record import WHOLE_CUT, Asset, Cut, Header, Report, Skip, Source
 from embedstore.errors import ReadFailure
 from embedstore.readers.sources import DEFAULT_LIMITS
 from embedstore.settings import Limits
@@ -57,7 +57,7 @@ class MedMnistReader:
         length = int.from_bytes(head[26:28], "little")
         return head[30 : 30 + length].endswith(b".npy")
 
-    def describe(self, source: Source, unit: Unit = "auto") -> Iterator[Asset | Report | Skip]:
+    def describe(self, source: Source, cut: Cut = WHOLE_CUT) -> Iterator[Asset | Report | Skip]:
         """One asset per row of each array of images. Raises ReadFailure; only labels are unpacked."""
         with source.open() as stream:
             arrays = _members(stream)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from xml.etree.ElementTree import Element
 
 from embedstore.contracts.image import Image, Intensity
-from embedstore.contracts.record import Asset, Header, Report, Scalar, Skip, Source, Unit
+from embedstore.contracts.record import WHOLE_CUT, Asset, Cut, Header, Report, Scalar, Skip, Source
 from embedstore.errors import ReadFailure
 from embedstore.readers.sources import DEFAULT_LIMITS
 from embedstore.settings import Limits
@@ -37,7 +37,7 @@ class OpenIReader:
         """XML whose root is eCitation."""
         return _ROOT.search(head) is not None and head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
 
-    def describe(self, source: Source, unit: Unit = "auto") -> Iterator[Asset | Report | Skip]:
+    def describe(self, source: Source, cut: Cut = WHOLE_CUT) -> Iterator[Asset | Report | Skip]:
         """One Report, or a Skip when the file has no text. Raises ReadFailure."""
         if source.size > _MOST_BYTES:
             raise ReadFailure("larger than any report")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from embedstore.contracts.image import Image, Intensity
-from embedstore.contracts.record import Asset, Header, Report, Skip, Source, Unit
+from embedstore.contracts.record import WHOLE_CUT, Asset, Cut, Header, Report, Skip, Source
 from embedstore.errors import ReadFailure
 from embedstore.readers import raster_tiff
 from embedstore.readers.raster_pillow import picture_size, read_picture
@@ -39,7 +39,7 @@ class RasterReader:
         bitmap = head[:2] == b"BM" and len(head) >= 18 and head[14:18] in _BITMAP_HEADERS
         return bitmap or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
 
-    def describe(self, source: Source, unit: Unit = "auto") -> Iterator[Asset | Report | Skip]:
+    def describe(self, source: Source, cut: Cut = WHOLE_CUT) -> Iterator[Asset | Report | Skip]:
         """One asset per picture or page. Raises ReadFailure; no pixel is decoded."""
         with source.open() as stream:
             tiff = raster_tiff.sniff(stream.read(16))

@@ -42,8 +42,11 @@ _SYNONYMS: dict[str, str] = {
 }  # fmt: skip
 _SECTIONS = frozenset({"comparison", "indication", "findings", "impression"})
 _MISSING = frozenset({"", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL"})
-_WHOLE = frozenset({"instance_number", "frame", "rows", "columns"})
-_REAL = frozenset({"spacing_row_mm", "spacing_col_mm"})
+_WHOLE = frozenset({"instance_number", "frame", "rows", "columns", "part_number", "tile_x", "tile_y"})
+_REAL = frozenset(
+    {"spacing_row_mm", "spacing_col_mm", "slice_thickness_mm", "kvp", "field_strength_t", "position_mm"}
+    | {"time_s", "mpp", "magnification"}
+)
 _NUMBER = re.compile(r"-?(0|[1-9]\d{0,17})(\.\d+)?([eE][+-]?\d{1,3})?")
 
 

@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from embedstore.contracts.image import Image
+from embedstore.contracts.record import WHOLE_CUT
 from embedstore.discovery import READERS, find_plugin
 from embedstore.errors import ReadFailure
 from embedstore.readers.dicom import DicomReader
@@ -180,21 +181,21 @@ class SniffsLong(RasterReader):
 
 
 class SamePartTwice(RasterReader):
-    def describe(self, source, unit="auto"):
-        for asset in super().describe(source, unit):
+    def describe(self, source, cut=WHOLE_CUT):
+        for asset in super().describe(source, cut):
             yield asset
             yield asset
 
 
 class SomeoneElses(RasterReader):
-    def describe(self, source, unit="auto"):
-        for asset in super().describe(source, unit):
+    def describe(self, source, cut=WHOLE_CUT):
+        for asset in super().describe(source, cut):
             yield replace(asset, reader="another")
 
 
 class WithoutSize(RasterReader):
-    def describe(self, source, unit="auto"):
-        for asset in super().describe(source, unit):
+    def describe(self, source, cut=WHOLE_CUT):
+        for asset in super().describe(source, cut):
             yield replace(asset, header=replace(asset.header, rows=None))
 
 
@@ -252,26 +253,26 @@ class AnyPart(RasterReader):
 
 
 class RaisesItsOwn(RasterReader):
-    def describe(self, source, unit="auto"):
+    def describe(self, source, cut=WHOLE_CUT):
         try:
-            yield from super().describe(source, unit)
+            yield from super().describe(source, cut)
         except ReadFailure as failure:
             raise ValueError(failure.reason) from None
 
 
 class Warns(RasterReader):
-    def describe(self, source, unit="auto"):
+    def describe(self, source, cut=WHOLE_CUT):
         try:
-            yield from super().describe(source, unit)
+            yield from super().describe(source, cut)
         except ReadFailure:
             warnings.warn("an odd file", UserWarning, stacklevel=2)
             raise
 
 
 class TalksTooMuch(RasterReader):
-    def describe(self, source, unit="auto"):
+    def describe(self, source, cut=WHOLE_CUT):
         try:
-            yield from super().describe(source, unit)
+            yield from super().describe(source, cut)
         except ReadFailure:
             raise ReadFailure("it failed\nand here is why") from None
 
@@ -288,9 +289,9 @@ class FillsUp(RasterReader):
 
 
 class LeavesOpen(RasterReader):
-    def describe(self, source, unit="auto"):
+    def describe(self, source, cut=WHOLE_CUT):
         source.open()
-        return super().describe(source, unit)
+        return super().describe(source, cut)
 
 
 @pytest.mark.parametrize(

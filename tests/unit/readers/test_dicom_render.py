@@ -18,7 +18,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from embedstore.contracts.record import Asset
+from embedstore.contracts.record import WHOLE_CUT, Asset, Cut
 from embedstore.errors import ReadFailure
 from embedstore.readers.dicom import DicomReader
 from embedstore.settings import Limits
@@ -34,9 +34,9 @@ def source(ds, syntax=ExplicitVRLittleEndian) -> BytesSource:
     return BytesSource(file_bytes(ds, syntax))
 
 
-def read(data: BytesSource, want="display", part=0, unit="auto", limits=LIMITS):
+def read(data: BytesSource, want="display", part=0, cut=WHOLE_CUT, limits=LIMITS):
     reader = DicomReader(limits)
-    found = [one for one in reader.describe(data, unit) if isinstance(one, Asset)]
+    found = [one for one in reader.describe(data, cut) if isinstance(one, Asset)]
     return reader.read(found[part], want)
 
 
@@ -238,11 +238,11 @@ class TestFrames:
 
     def test_one_volume_on_request(self):
         data = source(self.enhanced())
-        image = read(data, unit="image")
+        image = read(data, cut=Cut(unit="image"))
         assert image.pixels.shape == (3, 16, 16, 1)
         assert np.array_equal(image.pixels[1], read(data, part=1).pixels)
         with pytest.raises(ReadFailure, match="frame by frame"):
-            read(data, unit="image", limits=Limits(max_pixels=300))
+            read(data, cut=Cut(unit="image"), limits=Limits(max_pixels=300))
 
     def test_one_frame_is_read_without_the_others(self):
         """The other frames cannot even be decoded; nor are their bytes read."""
