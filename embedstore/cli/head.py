@@ -126,6 +126,17 @@ def _words(value: Any) -> Any:
     return f"{value:.4g}" if isinstance(value, float) else value
 
 
+def _control(control: Mapping[str, Any]) -> str:
+    from embedstore.cli.output import estimate
+
+    words = (
+        f"Control: the same fit on labels shuffled between patients, {control.get('shuffles', '?')} times: "
+    )
+    words += f"{control.get('metric', 'score')} {estimate(control)}, the interval over shuffles"
+    p_value = control.get("p_value")
+    return f"{words}, p {p_value:.3f}." if isinstance(p_value, float) else f"{words}."
+
+
 def _report(report: HeadReport) -> Iterator[Renderable]:
     from embedstore.cli.output import estimate, table
 
@@ -136,8 +147,7 @@ def _report(report: HeadReport) -> Iterator[Renderable]:
         [(name, estimate(one)) for name, one in report.metrics.items()],
     )
     if report.shuffled:
-        control = report.shuffled
-        yield f"Control, fitted on shuffled labels: {control.get('metric', 'score')} {estimate(control)}."
+        yield _control(report.shuffled)
     filled = [row for row in report.reliability if row.get("n")]
     if filled:
         columns = tuple(filled[0])

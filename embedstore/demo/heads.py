@@ -86,7 +86,15 @@ def _tables(reports: dict[str, HeadReport], baseline: dict[str, Interval]) -> tu
     deciding: tuple[Row, ...] = tuple(
         (name, *(interval(report.metrics[key]) for key in keys)) for name, report in reports.items()
     )
-    named = ("finding", "films", "patients", "positives", "AUROC", "pixel baseline", "shuffled labels")
+    named = (
+        "finding",
+        "films",
+        "patients",
+        "positives",
+        "AUROC",
+        "pixel baseline",
+        "shuffled labels (interval over shuffles)",
+    )
     words = ("finding", "balanced accuracy", "average precision", "Brier", "calibration error")
     return (
         Table(columns=named, rows=ranking, caption="AUROC: fitted at site A, tested at site B"),

@@ -14,16 +14,14 @@ from embedstore.contracts.image import F32, I64
 from embedstore.engine.requests import HeadCard, HeadReport, HeadRequest
 from embedstore.engine.workspace import Workspace
 from embedstore.errors import BadInputFile, UsageError
+from embedstore.evaluation import metrics
+from embedstore.evaluation.control import shuffle_control
+from embedstore.evaluation.intervals import Estimate
 from embedstore.evaluation.report import evaluate
-from embedstore.evaluation.splits import (
-    Split,
-    refuse_leakage,
-    shuffle_labels,
-    split_by_mask,
-    split_by_patient,
-)
+from embedstore.evaluation.splits import Split, refuse_leakage, split_by_mask, split_by_patient
 from embedstore.fingerprint import digest
 from embedstore.learning.linear import LogisticHead, check_space, encode_labels, fit_logistic
+from embedstore.learning.shuffled import shuffled_predictions
 from embedstore.storage.filter_columns import ATTRIBUTE_PREFIX, COLUMNS_BY_NAME
 from embedstore.storage.filters import parse_where
 from embedstore.storage.learned import StoredHead
@@ -227,8 +225,8 @@ def _plain(row: StoredHead) -> dict[str, Any]:
 def evaluate_head(workspace: Workspace, name: str, where: str | None) -> HeadReport:
     """Judge a head on its own held-out patients, or on those of `where`.
 
-    Beside it, the same fit on labels shuffled between patients. Raises LeakageRefused when a patient of
-    `where` was fitted on.
+    Beside it, the same fit on labels shuffled between patients, many times. Raises LeakageRefused when a
+    patient of `where` was fitted on.
     """
     fitted = _open(workspace, name)
     head = fitted.head
@@ -243,8 +241,8 @@ def evaluate_head(workspace: Workspace, name: str, where: str | None) -> HeadRep
     found = evaluate(
         test.y, head.predict(test.vectors), test.patients, head.spec.classes, seed=head.spec.seed
     )
-    metrics = {estimate.metric: estimate.to_json() for estimate in found.estimates}
     first = found.estimates[0]
+    control, without = _control(head, train, test, first)
     return HeadReport(
         head=name,
         classes=head.spec.classes,
@@ -254,30 +252,27 @@ def evaluate_head(workspace: Workspace, name: str, where: str | None) -> HeadRep
             "positives": first.n_positives or 0,
             "dropped": found.dropped,
         },
-        metrics=metrics,
+        metrics={estimate.metric: estimate.to_json() for estimate in found.estimates},
         reliability=tuple(bin.to_json() for bin in found.reliability),
-        shuffled=_shuffled(head, train, test),
+        shuffled=control,
         split=head.spec.split,
-        notes=found.notes,
+        notes=(*found.notes, *without),
     )
 
 
-def _shuffled(head: LogisticHead, train: _Rows, test: _Rows) -> Mapping[str, Any]:
-    """The control: a head of the same C on labels shuffled between training patients."""
-    spec = head.spec
-    control = fit_logistic(
-        train.vectors,
-        shuffle_labels(train.y, train.patients, spec.seed),
-        train.patients,
-        name=f"{spec.name} (shuffled labels)",
-        space=spec.space,
-        target=spec.target,
-        classes=spec.classes,
-        seed=spec.seed,
-        grid=(float(spec.params["C"]),),
-    )
-    found = evaluate(test.y, control.predict(test.vectors), test.patients, spec.classes, seed=spec.seed)
-    return found.estimates[0].to_json()
+def _control(
+    head: LogisticHead, train: _Rows, test: _Rows, observed: Estimate
+) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """The first metric of fits of the same C to labels shuffled between training patients, and a note."""
+    try:
+        told = shuffled_predictions(head, train.vectors, train.y, train.patients, test.vectors)
+    except UsageError as error:
+        return {}, (f"no control: {error}",)
+    binary = len(head.spec.classes) == 2
+    scores = told[:, :, 1] if binary else told
+    metric = metrics.auroc if binary else metrics.macro_auroc
+    found = shuffle_control(observed.metric, metric, test.y, observed.value, scores, test.patients)
+    return found.to_json(), ()
 
 
 def apply_head(workspace: Workspace, name: str, where: str | None, encoder: str | None = None) -> int:

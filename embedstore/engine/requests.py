@@ -240,7 +240,8 @@ class HeadReport:
     """Metrics of a head on patients it was not fitted on.
 
     metrics: name to {value, low, high}; counts: images, patients, positives; reliability: rows of the
-    calibration table; shuffled: the same fit on shuffled labels. confidence is 95 %, clustered by patient.
+    calibration table; confidence is 95 %, clustered by patient. shuffled: the first metric of the same fit on
+    labels shuffled between patients, many times: mean, interval over shuffles, p_value; {} when impossible.
     """
 
     head: str

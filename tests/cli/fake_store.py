@@ -209,7 +209,14 @@ class FakeStore:
             counts={"images": 40, "patients": 20, "positives": 11},
             metrics={"auroc": {"value": 0.91, "low": 0.85, "high": 0.96}, "brier": {"value": float("nan")}},
             reliability=({"low": 0.0, "high": 0.5, "n": 20, "mean": 0.2, "observed": 0.25},),
-            shuffled={"metric": "auroc", "value": 0.5, "low": 0.4, "high": 0.6},
+            shuffled={
+                "metric": "auroc",
+                "value": 0.5,
+                "low": 0.4,
+                "high": 0.6,
+                "shuffles": 20,
+                "p_value": 1 / 21,
+            },
             split=HEAD.split,
             notes=("few positives",),
         )

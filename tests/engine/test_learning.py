@@ -30,7 +30,9 @@ def test_a_head_is_judged_on_other_patients(filled):
     assert report.counts["images"] == 24
     assert report.metrics["auroc"]["low"] > 0.5
     assert report.metrics["auroc"]["n_patients"] == 12
-    assert report.shuffled["low"] < 0.5 or report.shuffled["value"] < report.metrics["auroc"]["low"]
+    assert report.shuffled["low"] < 0.5 < report.shuffled["high"]
+    assert report.shuffled["shuffles"] == 20
+    assert report.shuffled["p_value"] < 0.05
     with pytest.raises(LeakageRefused):
         filled.evaluate_head("by site", "site = 'A'")
     assert filled.apply_head("by site") == 60
