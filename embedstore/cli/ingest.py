@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from embedstore.cli.cuts import cut_of, cut_options
 from embedstore.cli.shell import Shell, encoder_option, input_file, store_options
 
 if TYPE_CHECKING:
@@ -53,36 +54,7 @@ def _mapping(ctx: click.Context, parameter: click.Parameter, values: tuple[str, 
     help="Read a CSV column as a field, e.g. Befund=report; may be repeated.",
 )
 @click.option("--site", metavar="NAME", help="Site of items whose file and CSV name none.")
-@click.option(
-    "--unit",
-    type=click.Choice(["auto", "image", "frame", "slice", "volume", "tile"]),
-    default="auto",
-    show_default=True,
-    help="What one item is; auto goes by the kind of object.",
-)
-@click.option("--every", metavar="N", type=click.IntRange(1), help="Take each N-th frame, slice or tile.")
-@click.option(
-    "--tile",
-    metavar="PIXELS",
-    type=click.IntRange(16, 4096),
-    default=224,
-    show_default=True,
-    help="Side of a slide's tiles.",
-)
-@click.option(
-    "--mpp",
-    metavar="MICRONS",
-    type=click.FloatRange(0, 100, min_open=True),
-    default=0.5,
-    show_default=True,
-    help="Microns per pixel of a slide's tiles.",
-)
-@click.option(
-    "--assume-mpp",
-    metavar="MICRONS",
-    type=click.FloatRange(0, 1000, min_open=True),
-    help="Resolution of slides that do not say their own.",
-)
+@cut_options
 @click.option(
     "--workers",
     metavar="N",
@@ -113,7 +85,6 @@ def ingest(shell: Shell, /, paths: tuple[Path, ...], **options: Any) -> None:
 
 
 def _request(paths: tuple[Path, ...], options: dict[str, Any]) -> IngestRequest:
-    from embedstore.contracts.record import Cut
     from embedstore.engine.requests import EncoderChoice, IngestRequest
 
     text = options["text_encoder"]
@@ -125,13 +96,7 @@ def _request(paths: tuple[Path, ...], options: dict[str, Any]) -> IngestRequest:
         metadata=options["metadata"],
         mapping=options["mapping"],
         site=options["site"],
-        cut=Cut(
-            unit=options["unit"],
-            every=options["every"],
-            tile=options["tile"],
-            mpp=options["mpp"],
-            assume_mpp=options["assume_mpp"],
-        ),
+        cut=cut_of(options),
         workers=options["workers"],
     )
 

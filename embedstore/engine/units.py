@@ -1,0 +1,39 @@
+"""What one item is, in words: the unit a part key names, and the rule it was chosen by."""
+
+from __future__ import annotations
+
+from embedstore.contracts.record import Cut
+
+_UNITS = ("frame", "slice", "slab", "volume", "tile", "time")
+_RULES = {
+    "image": "one picture is one item",
+    "frame": "an object of several frames is taken frame by frame",
+    "slice": "a stack is taken slice by slice, in the order of their positions",
+    "slab": "a stack is taken slab by slab",
+    "volume": "the whole stack is one item",
+    "tile": "a slide is taken tile by tile where there is tissue",
+    "time": "a series in time is taken time point by time point",
+    "row": "each row of an array is an item",
+}
+
+
+def unit_of(part: str) -> str:
+    """The unit that a part key such as "frame/3" names."""
+    if part == "image":
+        return "image"
+    words = part.split("/")
+    return next((unit for unit in reversed(_UNITS) if unit in words), "row" if len(words) == 2 else words[0])
+
+
+def why(unit: str, cut: Cut) -> str:
+    """The rule in words."""
+    rule = _RULES.get(unit, "as its reader cuts it")
+    if unit == "tile":
+        rule += f", {cut.tile} pixels at {cut.mpp:g} microns per pixel"
+    if cut.every:
+        rule += f", each {cut.every}. of them"
+    if cut.unit == "auto":
+        return f"{rule} (the default for this kind of object)"
+    if cut.unit == unit:
+        return f"{rule} (asked for)"
+    return f"{rule} (there is no '{cut.unit}' of this kind of object to ask for)"
