@@ -51,7 +51,7 @@ _SHOWN = 10
 @shared_options
 @click.pass_obj
 def inspect(shell: Shell, /, paths: tuple[str, ...], **options: Any) -> None:
-    """Show what a file is, what would be embedded, and how it looks.
+    """Show what a file is, what would be embedded, how it looks.
 
     No store is needed and nothing is kept. A folder, zip archive or DICOMDIR is summed up by kind. The
     picture is what the reader hands over; beside it stands what the encoder gets after its preprocessing.

@@ -184,21 +184,18 @@ def folder_text(card: FolderCard, private: bool) -> Iterator[Renderable]:
             ],
             widest="reader",
         )
-    yield from _reasons("skipped", card.skips, private)
-    yield from _reasons("failed", card.failures, private)
+    for title, rows in (("skipped", card.skips), ("failed", card.failures)):
+        if rows:
+            yield table(
+                (title, "reason", "for example"),
+                [(row.files, row.reason, _example(row, card.path, private)) for row in rows],
+                widest="reason",
+            )
 
 
-def _reasons(title: str, rows: tuple[ReasonRow, ...], private: bool) -> Iterator[Renderable]:
-    if not rows:
-        return
-    yield table(
-        (title, "reason", "path"),
-        [
-            (row.files, row.reason, _suffix_only(row.examples[0]) if private else row.examples[0])
-            for row in rows
-        ],
-        widest="reason",
-    )
+def _example(row: ReasonRow, folder: str, private: bool) -> str:
+    path = row.examples[0]
+    return _suffix_only(path) if private else path.removeprefix(f"{folder}/").removeprefix(f"{folder}!/")
 
 
 def _harmless(card: FileCard) -> FileCard:

@@ -37,10 +37,10 @@ _THUMBNAIL = 252
 @where_option("Only items that match, such as \"modality = 'CR' and age >= 60\".")
 @click.option(
     "--per",
-    type=click.Choice(["image", "study", "patient"]),
+    type=click.Choice(["image", "whole", "study", "patient"]),
     default="image",
     show_default=True,
-    help="At most one hit for each of these.",
+    help="At most one hit for each of these; whole is a volume, loop or slide.",
 )
 @click.option("--exclude-patient", metavar="ID", help="Leave this patient out.")
 @click.option("--index", default="faiss", show_default=True, metavar="NAME", help="Index: exact or faiss.")
@@ -128,26 +128,38 @@ def _write_sheet(path: Path, store: Store, answer: Answer) -> None:
 
 
 def _text(answer: Answer, html: Path | None) -> Iterator[Renderable]:
-    from embedstore.cli.output import count, table
+    from embedstore.cli.output import count
 
     kind = "exact" if answer.exact else "approximate, best candidates re-ranked exactly"
     matched = count(answer.matched, answer.query.within.removesuffix("s"))
     yield f"{count(len(answer.hits), 'hit')} among {matched} to choose from, by {answer.encoder} ({kind})"
     if answer.bridge is not None:
         yield bridge_sentence(answer.bridge)
-    reports = answer.query.within == "reports"
-    yield table(
-        ("rank", "score", "id", "patient", "modality", "label", "report" if reports else "path"),
-        [_row(hit, reports) for hit in answer.hits],
-        widest="report" if reports else "path",
-    )
+    yield _hits(answer, "report" if answer.query.within == "reports" else "path")
     if html is not None:
         yield f"Contact sheet: {html}"
 
 
-def _row(hit: Hit, reports: bool) -> tuple[Any, ...]:
+def _hits(answer: Answer, last: str) -> Renderable:
+    """One row per hit; the column `part` says which slice, frame or tile, when any hit is one."""
+    from embedstore.cli.output import table
+    from embedstore.pages.words import place_words
+
+    images = last == "path"
+    places = [place_words(hit.item.part, hit.item.columns) if images else "" for hit in answer.hits]
+    part = ("part",) if any(places) else ()
+    return table(
+        ("rank", "score", "id", "patient", "modality", "label", *part, last),
+        [
+            (*_row(hit), *((place,) if part else ()), hit.item.path if images else hit.item.report)
+            for hit, place in zip(answer.hits, places, strict=True)
+        ],
+        widest=last,
+    )
+
+
+def _row(hit: Hit) -> tuple[Any, ...]:
     item = hit.item
-    last = item.report if reports else item.path + _part(item)
     return (
         hit.rank,
         hit.score,
@@ -155,9 +167,4 @@ def _row(hit: Hit, reports: bool) -> tuple[Any, ...]:
         item.patient if item.patient_known else "unknown",
         item.columns.get("modality"),
         item.columns.get("label"),
-        last,
     )
-
-
-def _part(item: Item) -> str:
-    return "" if item.part in ("", "image") else f" {item.part}"

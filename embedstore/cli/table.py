@@ -17,7 +17,7 @@ COMMANDS: dict[str, Entry] = {
     "demo": Entry("demo:demo", "The whole story on images that need no download."),
     "init": Entry("init:init", "Create a store."),
     "encoders": Entry("encoders:encoders", "List encoders, show one, look for their weights."),
-    "inspect": Entry("inspect:inspect", "Show what a file is, what would be embedded, and how it looks."),
+    "inspect": Entry("inspect:inspect", "Show what a file is, what would be embedded, how it looks."),
     "ingest": Entry("ingest:ingest", "Put images and reports into the store."),
     "search": Entry("search:search", "Find similar cases by image, text or stored item."),
     "bridge": Entry("bridge:bridge", "Join an image space and a text space."),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Per = Literal["image", "study", "patient"]
+Per = Literal["image", "whole", "study", "patient"]
 Kind = Literal["images", "reports"]
 
 
@@ -15,7 +15,8 @@ class Query:
     """One search. Exactly one of image, text and like is set.
 
     image: path of an image file. text: free text. like: id of an item in the store.
-    within: which items are looked for. where: filter expression. per: one hit per image, study or patient.
+    within: which items are looked for. where: filter expression. per: one hit per image, whole (volume,
+    loop or slide), study or patient.
     exclude_patient: patient identifier left out. encoder: name, None for the store's default.
     index: index plugin. bridge: name of the bridge to use, None for the newest that fits.
     """

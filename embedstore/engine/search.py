@@ -172,11 +172,23 @@ def _nearest(workspace: Workspace, query: Query, aim: _Aim, allow: I64) -> tuple
 
         def groups(ids: I64) -> I64:
             codes = catalog.vector_items(space.id, ids)
+            if query.per == "whole":
+                return _whole_codes(catalog.column(codes.items, "whole"), codes.items)
             return codes.patients if query.per == "patient" else codes.studies
 
         found = search_groups(index, gather, vector, query.k, restricted, groups)
     ids, scores = found.neighbours.ids[0], found.neighbours.scores[0]
     return ids[ids >= 0], scores[ids >= 0], found.exact
+
+
+def _whole_codes(wholes: list[str | None], items: I64) -> I64:
+    """An integer for each volume, loop or slide; an item that is part of none stands for itself."""
+    first: dict[str, int] = {}
+    owners = [
+        int(item) if whole is None else first.setdefault(whole, int(item))
+        for whole, item in zip(wholes, items, strict=True)
+    ]
+    return np.array(owners, np.int64)
 
 
 def _joint_index(

@@ -31,7 +31,7 @@ def why(unit: str, cut: Cut) -> str:
     if unit == "tile":
         rule += f", {cut.tile} pixels at {cut.mpp:g} microns per pixel"
     if cut.every:
-        rule += f", each {cut.every}. of them"
+        rule += f", one in {cut.every} of them"
     if cut.unit == "auto":
         return f"{rule} (the default for this kind of object)"
     if cut.unit == unit:

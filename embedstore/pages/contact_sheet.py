@@ -10,7 +10,7 @@ from embedstore.contracts.query import Answer, Hit, Item, Query
 from embedstore.contracts.record import HEADER_COLUMNS
 from embedstore.pages.records import Tile
 from embedstore.pages.render import render
-from embedstore.pages.words import bridge_words
+from embedstore.pages.words import bridge_words, place_words
 
 Thumbnails = Callable[[int], bytes | None]
 """Item id to PNG or JPEG bytes, or None; `store.thumbnail`, or the `get` of a mapping."""
@@ -112,7 +112,8 @@ def _lines(item: Item) -> list[str]:
     place = (site, columns.get("study_date"))
     device = (columns.get("manufacturer"), columns.get("model"))
     label = f"label {columns['label']}" if columns.get("label") else None
-    joined = (_join(part) for part in (body, person, place, device, (label,)))
+    part = (place_words(item.part, columns),)
+    joined = (_join(group) for group in (part, body, person, place, device, (label,)))
     return [line for line in joined if line]
 
 

@@ -5,6 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from embedstore.engine.units import unit_of
+
+
+def place_words(part: str, columns: Mapping[str, Any]) -> str:
+    """Which part of a volume, loop or slide an item is, and where; "" for a picture that is no part.
+
+    columns: of the item; part_number, position_mm, time_s, tile_x, tile_y and mpp are used where known.
+    """
+    known = {name: value for name, value in columns.items() if value is not None}
+    unit = unit_of(part or "image")
+    if unit == "image" and "part_number" in known:
+        unit = "slice" if "position_mm" in known else "part"
+    numbered = f"{unit} {known['part_number']}" if "part_number" in known else ""
+    words = [numbered or ("" if unit == "image" else part)]
+    if "tile_x" in known and "tile_y" in known:
+        words.append(f"at {known['tile_x']}, {known['tile_y']} px")
+    if "mpp" in known:
+        words.append(f"{known['mpp']:g} µm/px")
+    if "position_mm" in known:
+        words.append(f"at {known['position_mm']:.1f} mm")
+    if "time_s" in known:
+        words.append(f"at {known['time_s']:.2f} s")
+    return ", ".join(word for word in words if word)
+
 
 def bridge_words(bridge: Mapping[str, Any]) -> str:
     """Which bridge joined text and images, and how good it is on patients it was not learned from.

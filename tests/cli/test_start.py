@@ -45,7 +45,14 @@ def _modules(*arguments: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--help",), ("--version",), ("search", "--help"), ("ingest", "--help"), ("head", "fit", "--help")],
+    [
+        ("--help",),
+        ("--version",),
+        ("search", "--help"),
+        ("ingest", "--help"),
+        ("inspect", "--help"),
+        ("head", "fit", "--help"),
+    ],
     ids=" ".join,
 )
 def test_help_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:

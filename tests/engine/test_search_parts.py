@@ -1,0 +1,68 @@
+"""Parts of volumes and loops: a hit says which one it is, and a whole gives its best part once."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+
+from embedstore.contracts.query import Query
+from embedstore.engine.store import Store
+from embedstore.pages.words import place_words
+
+
+@pytest.fixture(scope="module")
+def stacks(tmp_path_factory, draw, ask):
+    """4 stacks of 6 slices and 3 single films, in one store."""
+    folder = tmp_path_factory.mktemp("stacks")
+    rows = []
+    for n in range(27):
+        stack, number = divmod(n, 6)
+        draw(folder / f"{n}.png", n, bright=stack == 1)
+        part = {"whole": f"stack {stack}", "number": number + 1, "z": 2.5 * number} if stack < 4 else {}
+        rows.append({"path": f"{n}.png", "patient_id": f"P{stack % 2}", **part})
+    with (folder / "table.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    mapping = {"number": "part_number", "z": "position_mm", "whole": "whole"}
+    with Store.create(folder / "store") as store:
+        store.ingest(ask(folder, metadata=(folder / "table.csv",), mapping=mapping))
+        yield store
+
+
+@pytest.mark.parametrize("index", ["exact", "faiss"])
+def test_per_whole_is_the_best_part_of_each(stacks, index):
+    everything = stacks.search(Query(like=1, k=27, index=index)).hits
+    best = {}
+    for hit in everything:
+        best.setdefault(hit.item.columns["whole"] or hit.item.id, hit.item.id)
+    found = stacks.search(Query(like=1, k=10, per="whole", index=index))
+    assert [hit.item.id for hit in found.hits] == list(best.values())
+    assert len(found.hits) == 4 + 3
+
+
+def test_a_hit_says_which_part_it_is(stacks):
+    hit = stacks.search(Query(like=1, k=1)).hits[0]
+    assert hit.item.columns["whole"] == "stack 0"
+    number = hit.item.columns["part_number"]
+    assert place_words(hit.item.part, hit.item.columns) == f"slice {number}, at {2.5 * (number - 1):.1f} mm"
+
+
+@pytest.mark.parametrize(
+    ("part", "columns", "words"),
+    [
+        ("image", {"frame": None}, ""),
+        ("", {}, ""),
+        ("frame/3", {}, "frame/3"),
+        ("frame/3", {"part_number": 3, "time_s": 0.125}, "frame 3, at 0.12 s"),
+        ("image", {"part_number": 2, "position_mm": -77.25}, "slice 2, at -77.2 mm"),
+        (
+            "tile/1/4/2",
+            {"part_number": 9, "tile_x": 896, "tile_y": 0, "mpp": 0.5},
+            "tile 9, at 896, 0 px, 0.5 µm/px",
+        ),
+    ],
+)
+def test_places_in_words(part, columns, words):
+    assert place_words(part, columns) == words
