@@ -10,7 +10,11 @@ from numpy.typing import NDArray
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
-Intensity = Literal["display", "raw", "hu"]
+Intensity = Literal["display", "raw", "hu", "suv"]
+
+#: Version of the rules by which readers make "display" pixels (docs/concepts/intensity.md). It is part of the
+#: space of every tower that reads them, since the same file under other rules is another input.
+DISPLAY_POLICY = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,15 +24,18 @@ class Image:
     pixels: (H, W, C) for a 2D image, (D, H, W, C) for a volume; C is 1 (grey) or 3 (RGB).
       intensity "display": uint8 as a radiologist's screen shows it (VOI applied, MONOCHROME1 inverted);
       "raw": stored values after the modality transform, float32; "hu": the same, known
-      to be Hounsfield units.
+      to be Hounsfield units; "suv": standardised uptake values by body weight, in g/ml, float32.
     spacing_mm: (row, column) or (slice, row, column) distance of pixel centres in mm, None when unknown.
     affine: (4, 4) voxel to patient coordinates in mm, None when unknown.
+    offset: (row, column) in the frame as stored of the first pixel here; other than (0, 0) when "display"
+      shows a part of the frame (regions of an ultrasound image): masks and boxes of the frame shift by it.
     """
 
     pixels: NDArray[Any]
     intensity: Intensity
     spacing_mm: tuple[float, ...] | None = None
     affine: NDArray[np.float64] | None = None
+    offset: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,6 +18,7 @@ import numpy as np
 
 from embedstore.contracts.image import F32, ImageInput, Intensity
 from embedstore.encoders.batching import Rate, batched, check_texts, fastest, in_batches, stack
+from embedstore.encoders.field_of_view import CropFieldOfView
 from embedstore.encoders.geometry import CenterCrop, CropRoi, Pad, Resize
 from embedstore.encoders.intensity import (
     IMAGENET_MEAN,
@@ -33,6 +34,7 @@ from embedstore.encoders.intensity import (
     Window,
     ZScore,
 )
+from embedstore.encoders.windows import Windows, ct_window
 from embedstore.errors import UsageError
 
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
     "IMAGENET_STD",
     "CenterCrop",
     "ClipMinMax",
+    "CropFieldOfView",
     "CropRoi",
     "MinMax",
     "Normalize",
@@ -54,9 +57,11 @@ __all__ = [
     "ToRGB",
     "ToUint8",
     "Window",
+    "Windows",
     "ZScore",
     "batched",
     "check_texts",
+    "ct_window",
     "fastest",
     "in_batches",
     "stack",
@@ -64,12 +69,14 @@ __all__ = [
 
 Step = (
     CropRoi
+    | CropFieldOfView
     | Resize
     | CenterCrop
     | Pad
     | ToRGB
     | ToGrey
     | Window
+    | Windows
     | ClipMinMax
     | PercentileWindow
     | MinMax
@@ -80,7 +87,7 @@ Step = (
 )
 _STEPS: Mapping[str, Any] = types.MappingProxyType({s.name: s for s in typing.get_args(Step)})
 _WANTS: Mapping[Intensity, tuple[Intensity, ...]] = types.MappingProxyType(
-    {"display": ("display",), "raw": ("raw", "hu"), "hu": ("hu",)}
+    {"display": ("display",), "raw": ("raw", "hu"), "hu": ("hu",), "suv": ("suv",)}
 )
 
 
@@ -123,7 +130,9 @@ class Recipe:
         """The recipe a `to_json` described. Raises UsageError for unknown steps, fields or values."""
         wants, steps = data.get("wants", "display"), data.get("steps")
         if wants not in _WANTS or not isinstance(steps, list) or set(data) - {"wants", "steps"}:
-            raise UsageError("a preprocessing recipe is {'wants': 'display'|'raw'|'hu', 'steps': [...]}")
+            raise UsageError(
+                "a preprocessing recipe is {'wants': 'display'|'raw'|'hu'|'suv', 'steps': [...]}"
+            )
         return cls(tuple(_step(entry) for entry in steps), wants)
 
     def describe(self) -> str:

@@ -250,7 +250,7 @@ def test_a_recipe_survives_json_and_says_what_it_does():
     ("data", "message"),
     [
         ({}, "a preprocessing recipe is"),
-        ({"wants": "suv", "steps": []}, "a preprocessing recipe is"),
+        ({"wants": "lux", "steps": []}, "a preprocessing recipe is"),
         ({"steps": [], "more": 1}, "a preprocessing recipe is"),
         ({"steps": [{"step": "blur"}]}, "must name one of"),
         ({"steps": ["resize"]}, "must name one of"),
