@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 DEFAULT_STORE = Path("embedstore-data")
 DEFAULT_ENCODER = "starter"
@@ -33,10 +34,13 @@ class Settings:
 
     store: folder of the store (`EMBEDSTORE_STORE`, default `./embedstore-data`).
     weights: folder searched for pretrained weights (`EMBEDSTORE_WEIGHTS`), or None.
+    reading: "apart" reads files in a process of its own, which is killed when a file makes it hang; "inline"
+      (`EMBEDSTORE_READING=inline`) reads in this process, for debuggers and for many small ingests.
     """
 
     store: Path = DEFAULT_STORE
     weights: Path | None = None
+    reading: Literal["apart", "inline"] = "apart"
     limits: Limits = Limits()
 
     @classmethod
@@ -47,4 +51,5 @@ class Settings:
         return cls(
             store=Path(env.get("EMBEDSTORE_STORE") or DEFAULT_STORE),
             weights=Path(weights) if weights else None,
+            reading="inline" if env.get("EMBEDSTORE_READING") == "inline" else "apart",
         )

@@ -10,6 +10,13 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _reading_inline():
+    """A process of its own for each of hundreds of tiny ingests would only cost time; tests that are about it
+    ask for it."""
+    os.environ.setdefault("EMBEDSTORE_READING", "inline")
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The collection of real public images; tests that need it are skipped where it is absent."""

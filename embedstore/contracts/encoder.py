@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -160,6 +160,17 @@ class StagedEncoder(Encoder, Protocol):
 
     def forward_images(self, batch: F32) -> F32:
         """(n, ...) prepared inputs to (n, dim) vectors."""
+
+
+@runtime_checkable
+class PortableEncoder(StagedEncoder, Protocol):
+    """An encoder whose preprocessing can be sent to another process.
+
+    `preparation(image)` equals `prepare_image(image)`; it can be pickled, is small, and needs no torch: a
+    recipe's `apply`, or an object with `__call__`.
+    """
+
+    preparation: Callable[[ImageInput], F32]
 
 
 @runtime_checkable

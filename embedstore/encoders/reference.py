@@ -46,10 +46,11 @@ def _signs(seed: str, count: int) -> F32:
 
 
 class ReferenceEncoder:
-    """Both towers; implements `StagedEncoder`."""
+    """Both towers; implements `PortableEncoder`."""
 
     def __init__(self, template: EncoderSpec) -> None:
         self.batch_size = 32
+        self.preparation = _RECIPE.apply
         self._projection = _signs("embedstore reference image", _FEATURES * DIM).reshape(_FEATURES, DIM)
         self._bias = 0.1 * _signs("embedstore reference text", DIM)
         weights = bytes_sha256(self._projection.tobytes() + self._bias.tobytes())
@@ -57,7 +58,7 @@ class ReferenceEncoder:
 
     def prepare_image(self, image: ImageInput) -> F32:
         """(1, 8, 8) float32 in [0, 1]."""
-        return _RECIPE.apply(image)
+        return self.preparation(image)
 
     def forward_images(self, batch: F32) -> F32:
         """(n, 1, 8, 8) to (n, 64); each row by itself, so that it cannot depend on its batch."""

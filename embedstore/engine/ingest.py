@@ -8,13 +8,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from itertools import chain
 
+import numpy as np
+
 from embedstore import discovery
 from embedstore.contracts.encoder import TunableEncoder
-from embedstore.contracts.executor import Done, Executor, ExecutorFactory
+from embedstore.contracts.executor import Done, Executor, ExecutorFactory, Failed
+from embedstore.contracts.image import F32
 from embedstore.contracts.record import Asset
 from embedstore.engine.ahead import ahead
-from embedstore.engine.embedding import Embedded, EmbedWork, Task
+from embedstore.engine.embedding import Embedded, EmbedWork, embed_beside
 from embedstore.engine.grouping import in_groups
+from embedstore.engine.reading import Task
 from embedstore.engine.recording import Found, Recorder
 from embedstore.engine.requests import IngestReport, IngestRequest, Progress
 from embedstore.engine.survey import Entry, Survey, Surveyed
@@ -22,7 +26,10 @@ from embedstore.engine.targets import SpaceMoved, Targets
 from embedstore.engine.workspace import Workspace
 from embedstore.storage.batches import ItemKey
 
-_TASK_IMAGES = 32
+_POOL_TASK_IMAGES = 32
+_FEWEST_TASK_IMAGES = 8
+_COMMITTED_TOGETHER = 64
+_COMMITTED_EVERY_S = 2.0
 _REPORTS_TOGETHER = 64
 _LOOKED_UP_TOGETHER = 512
 _SURVEYED_AHEAD = 256
@@ -57,9 +64,15 @@ class _Ingest:
         self._claimed: set[ItemKey] = set()
         self._under_way: dict[int, list[Found]] = {}
         self._tasks = 0
+        self._suspects: list[Found] = []
+        self._uncommitted: list[Found] = []
+        self._vectors: list[F32] = []
+        self._committed = time.monotonic()
 
     def run(self) -> IngestReport:
-        survey = Survey(self._catalog, self._request, self._workspace.settings.limits)
+        settings = self._workspace.settings
+        self._reading = _executor("apart" if settings.reading == "apart" else "serial", 1)
+        survey = Survey(self._catalog, self._request, settings.limits, self._reading)
         sources = survey.sources(self._targets.space("image").id, self._targets.space("text").id)
         run = self._catalog.begin_run("ingest", self._arguments())
         self._recorder = Recorder(self._catalog, run)
@@ -128,29 +141,49 @@ class _Ingest:
     # From there to vectors.
 
     def _embed(self, found: Iterator[Found]) -> None:
-        tasks = (self._task(group) for group in in_groups(self._images(found), _TASK_IMAGES))
-        first = next(tasks, None)
+        images = self._images(found)
+        first = next(images, None)
         if first is None:
             return
-        encoder = self._targets.encoder("image")
-        workers = self._request.workers
-        choice = self._targets.choice("image")
-        untuned = workers <= 1 and not choice.threads
-        if workers > 1 and not choice.threads:  # cores are shared out, not fought over
-            choice = replace(choice, threads=max(1, (os.cpu_count() or 1) // workers))
-        work = EmbedWork(choice, self._workspace.settings.limits, encoder if workers <= 1 else None)
-        space = self._targets.space("image").id
-        for outcome in _executor(workers).run(work, chain([first], tasks)):
+        self._run_tasks(chain([first], images), self._task_size())
+        self._commit()
+        if self._suspects:  # each by itself, so that only what kills or holds up its process is refused
+            suspects, self._suspects = self._suspects, []
+            self._run_tasks(suspects, 1)
+            self._commit()
+
+    def _task_size(self) -> int:
+        if self._request.workers > 1:
+            return _POOL_TASK_IMAGES
+        return max(_FEWEST_TASK_IMAGES, getattr(self._targets.encoder("image"), "batch_size", 1))
+
+    def _run_tasks(self, images: Iterable[Found], size: int) -> None:
+        tasks = (self._task(group) for group in in_groups(images, size))
+        for outcome in self._outcomes(tasks):
             group = self._under_way.pop(outcome.task.number)
             if isinstance(outcome, Done):
-                self._record(space, group, outcome.result)
+                self._record(group, outcome.result)
+            elif len(group) > 1:
+                self._suspects.extend(group)
             else:
-                for one in group:
-                    self._recorder.refuse(one, "encode", outcome.reason)
-            self._progress("embedding", self._recorder.tally.images, None)
-            if untuned and self._recorder.tally.images >= _TUNE_AFTER_IMAGES:
-                untuned = False
-                self._tune(encoder)
+                self._recorder.refuse(group[0], "read", outcome.reason)
+            self._progress("embedding", self._recorder.tally.images + len(self._uncommitted), None)
+
+    def _outcomes(self, tasks: Iterable[Task]) -> Iterator[Done[Task, Embedded] | Failed[Task]]:
+        limits, workers = self._workspace.settings.limits, self._request.workers
+        choice = self._targets.choice("image")
+        if workers <= 1:
+            encoder = self._targets.encoder("image")
+            untuned = not choice.threads
+            for outcome in embed_beside(encoder, limits, self._reading, tasks):
+                yield outcome
+                if untuned and self._recorder.tally.images >= _TUNE_AFTER_IMAGES:
+                    untuned = False
+                    self._tune(encoder)
+        else:
+            if not choice.threads:  # cores are shared out, not fought over
+                choice = replace(choice, threads=max(1, (os.cpu_count() or 1) // workers))
+            yield from _executor("pool", workers).run(EmbedWork(choice, limits), tasks)
 
     def _task(self, group: list[Found]) -> Task:
         number = self._tasks = self._tasks + 1
@@ -181,12 +214,23 @@ class _Ingest:
         self._recorder.embedded(self._targets.space("text").id, found, vectors)
         self._progress("reading reports", self._recorder.tally.reports, None)
 
-    def _record(self, space: int, group: list[Found], result: Embedded) -> None:
+    def _record(self, group: list[Found], result: Embedded) -> None:
         for refusal in result.refusals:
             self._recorder.refuse(group[refusal.position], refusal.stage, refusal.reason)
         if result.positions:
-            found = [group[position] for position in result.positions]
-            self._recorder.embedded(space, found, result.vectors)
+            self._uncommitted.extend(group[position] for position in result.positions)
+            self._vectors.append(result.vectors)
+        late = time.monotonic() - self._committed > _COMMITTED_EVERY_S
+        if len(self._uncommitted) >= _COMMITTED_TOGETHER or late:
+            self._commit()
+
+    def _commit(self) -> None:
+        """Each commit waits for the disk, so a few tasks share one."""
+        self._committed = time.monotonic()
+        if self._uncommitted:
+            found, vectors = self._uncommitted, self._vectors
+            self._uncommitted, self._vectors = [], []
+            self._recorder.embedded(self._targets.space("image").id, found, np.concatenate(vectors))
 
     def _save_indexes(self) -> None:
         for kind in ("image", "text"):
@@ -196,7 +240,6 @@ class _Ingest:
                 self._workspace.indexes.save(space)
 
 
-def _executor(workers: int) -> Executor:
-    name = "serial" if workers <= 1 else "pool"
+def _executor(name: str, workers: int) -> Executor:
     factory: ExecutorFactory = discovery.find_plugin(discovery.EXECUTORS, name).load()
     return factory.create(workers)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, count
 
+from embedstore.contracts.executor import Done, Executor, Failed
 from embedstore.contracts.record import Asset, Report, Skip, Source
 from embedstore.engine.grouping import in_groups
+from embedstore.engine.reading import DescribeWork, Look, Seen
 from embedstore.engine.requests import IngestRequest
-from embedstore.errors import EmbedstoreError, ReadFailure
-from embedstore.fingerprint import bytes_sha256, stream_sha256
-from embedstore.readers.choose import ReaderSet
+from embedstore.fingerprint import bytes_sha256
 from embedstore.readers.tables import Conflict, Table, merge, read_table
 from embedstore.readers.walk import Unreachable, walk
 from embedstore.settings import Limits
@@ -19,6 +20,7 @@ from embedstore.storage.catalog import Catalog
 from embedstore.storage.records import SourceRow
 
 _LOOKED_UP_TOGETHER = 256
+_LOOKED_AT_TOGETHER = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,16 +47,27 @@ class Surveyed:
     settled: int | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Group:
+    """Sources met together: what is known of some without looking, and those to be looked at."""
+
+    ready: tuple[Surveyed, ...]
+    look: Look
+
+
 class Survey:
     """Walks the request's paths lazily, one `Surveyed` per source, each source once.
+
+    reading: where sources are described.
 
     Making one reads the tables and looks for the paths: raises NotFound, BadInputFile.
     """
 
-    def __init__(self, catalog: Catalog, request: IngestRequest, limits: Limits) -> None:
+    def __init__(self, catalog: Catalog, request: IngestRequest, limits: Limits, reading: Executor) -> None:
         self._catalog = catalog
         self._request = request
-        self._readers = ReaderSet.installed(limits)
+        self._limits = limits
+        self._reading = reading
         self._walked = walk(request.paths, limits)
         self.tables: tuple[Table, ...] = tuple(
             read_table(path, request.mapping, limits)
@@ -63,17 +76,13 @@ class Survey:
 
     def sources(self, image_space: int, text_space: int) -> Iterator[Surveyed]:
         """Every source under the request's paths; settled are those with vectors in both spaces."""
-        for group in in_groups(self._walked, _LOOKED_UP_TOGETHER):
-            known = self._catalog.known_sources(
-                [found.path for found in group if not isinstance(found, Unreachable)],
-                image_space=image_space,
-                text_space=text_space,
-            )
-            for found in group:
-                if isinstance(found, Unreachable):
-                    yield Surveyed(found, problem=found.reason)
-                else:
-                    yield self._examine(found, known.get(found.path))
+        groups = self._groups(image_space, text_space)
+        for group in groups:
+            if group.look.sources:  # where there is nothing to look at, no process is started
+                work = DescribeWork(self._limits, self._request.cut)
+                yield from self._described(work, chain([group], groups))
+            else:
+                yield from group.ready
 
     def table_reports(self) -> Iterator[Surveyed]:
         """Reports that stand in the tables' own rows; call after `sources`, which tells what rows matched."""
@@ -90,37 +99,72 @@ class Survey:
         """Rows of the tables that joined nothing."""
         return sum(len(table.unmatched()) for table in self.tables)
 
-    def _examine(self, source: Source, known: SourceRow | None) -> Surveyed:
-        unchanged = known is not None and known.size == source.size and known.mtime_ns == source.mtime_ns
-        settled = known is not None and known.settled(source.size, source.mtime_ns)
-        if known is not None and settled and not self.tables:
-            return Surveyed(source, known.sha256, settled=known.items)
-        try:
-            sha256 = known.sha256 if known is not None and unchanged else None
-            if sha256 is None:
-                with source.open() as stream:
-                    sha256 = stream_sha256(stream)
-            return self._described(source, sha256)
-        except ReadFailure as failure:
-            return Surveyed(source, problem=failure.reason)
-        except OSError as error:
-            return Surveyed(source, problem=f"cannot be read: {error.strerror or type(error).__name__}")
-        except MemoryError:
-            return Surveyed(source, problem="too large for this machine's memory")
-        except EmbedstoreError:
-            raise
-        except Exception as error:  # a parser's own message may quote the file: only its kind is kept
-            return Surveyed(source, problem=f"damaged: its header cannot be read ({type(error).__name__})")
+    def _groups(self, image_space: int, text_space: int) -> Iterator[_Group]:
+        numbers = count()
+        for walked in in_groups(self._walked, _LOOKED_UP_TOGETHER):
+            paths = [found.path for found in walked if not isinstance(found, Unreachable)]
+            known = self._catalog.known_sources(paths, image_space=image_space, text_space=text_space)
+            for start in range(0, len(walked), _LOOKED_AT_TOGETHER):
+                yield self._group(next(numbers), walked[start : start + _LOOKED_AT_TOGETHER], known)
 
-    def _described(self, source: Source, sha256: str) -> Surveyed:
-        entries: list[Entry] = []
-        skips: list[Skip] = []
-        for found in self._readers.describe(source, self._request.cut):
-            if isinstance(found, Skip):
-                skips.append(found)
+    def _group(
+        self, number: int, walked: Sequence[Source | Unreachable], known: Mapping[str, SourceRow]
+    ) -> _Group:
+        ready: list[Surveyed] = []
+        asked: list[Source] = []
+        hashes: list[str | None] = []
+        for found in walked:
+            if isinstance(found, Unreachable):
+                ready.append(Surveyed(found, problem=found.reason))
+                continue
+            row = known.get(found.path)
+            if row is not None and row.settled(found.size, found.mtime_ns) and not self.tables:
+                ready.append(Surveyed(found, row.sha256, settled=row.items))
+                continue
+            unchanged = row is not None and row.size == found.size and row.mtime_ns == found.mtime_ns
+            asked.append(found)
+            hashes.append(row.sha256 if row is not None and unchanged else None)
+        return _Group(tuple(ready), Look(number, tuple(asked), tuple(hashes)))
+
+    def _described(self, work: DescribeWork, groups: Iterable[_Group]) -> Iterator[Surveyed]:
+        waiting: dict[int, tuple[Surveyed, ...]] = {}
+
+        def looks() -> Iterator[Look]:
+            for group in groups:
+                waiting[group.look.number] = group.ready
+                yield group.look
+
+        for outcome in self._reading.run(work, looks()):
+            yield from waiting.pop(outcome.task.number)
+            if isinstance(outcome, Done):
+                for source, seen in zip(outcome.task.sources, outcome.result, strict=True):
+                    yield self._surveyed(source, seen)
             else:
-                entries.append(self._joined(found, sha256))
-        return Surveyed(source, sha256, tuple(entries), tuple(skips))
+                yield from self._alone(work, outcome)
+
+    def _alone(self, work: DescribeWork, failed: Failed[Look]) -> Iterator[Surveyed]:
+        """Each source by itself, when one of several has hung or killed the process that looked at it."""
+        look = failed.task
+        if len(look.sources) == 1:
+            yield Surveyed(look.sources[0], problem=f"its header cannot be read: {failed.reason}")
+            return
+        singles = (
+            Look(number, (source,), (known,))
+            for number, (source, known) in enumerate(zip(look.sources, look.sha256, strict=True))
+        )
+        for outcome in self._reading.run(work, singles):
+            if isinstance(outcome, Done):
+                yield self._surveyed(outcome.task.sources[0], outcome.result[0])
+            else:
+                yield from self._alone(work, outcome)
+
+    def _surveyed(self, source: Source, seen: Seen) -> Surveyed:
+        if seen.problem is not None or seen.sha256 is None:
+            return Surveyed(source, problem=seen.problem)
+        skips = tuple(found for found in seen.found if isinstance(found, Skip))
+        sha256 = seen.sha256
+        entries = tuple(self._joined(found, sha256) for found in seen.found if not isinstance(found, Skip))
+        return Surveyed(source, sha256, entries, skips)
 
     def _joined(self, found: Asset | Report, sha256: str) -> Entry:
         header, conflicts = found.header, list[Conflict]()

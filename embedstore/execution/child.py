@@ -17,8 +17,7 @@ import struct
 import threading
 import traceback
 from dataclasses import dataclass
-from multiprocessing import parent_process
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from typing import Any, Literal
 
 from embedstore.errors import EmbedstoreError
@@ -26,6 +25,7 @@ from embedstore.execution.outcomes import one_line
 
 STOP = b""
 Kind = Literal["broken", "preparing", "prepared", "completing", "done", "failed"]
+PHASES: tuple[str, ...] = ("queued", "preparing", "prepared", "completing")
 _KINDS: tuple[Kind, ...] = ("broken", "preparing", "prepared", "completing", "done", "failed")
 _HEADER = struct.Struct("<Bq")
 
@@ -72,18 +72,28 @@ class _Link:
             os._exit(1)
 
 
+def main(pipes: list[int]) -> None:
+    """What a fresh interpreter runs; `pipes` are the inherited file descriptors, see `WorkerProcess`."""
+    for pipe in pipes:
+        os.set_inheritable(pipe, False)
+    tasks, parent = (Connection(pipes[at], writable=False) for at in (0, 4))
+    prepare_events, complete_events, life = (Connection(pipes[at], readable=False) for at in (1, 2, 3))
+    serve(tasks, prepare_events, complete_events, parent)
+    life.close()
+
+
 def serve(
-    work_bytes: bytes, tasks: Connection, prepare_events: Connection, complete_events: Connection
+    tasks: Connection, prepare_events: Connection, complete_events: Connection, parent: Connection
 ) -> None:
-    """Build the worker and serve tasks until told to stop. The target of the pool's processes."""
+    """Build the worker from the first message and serve tasks until told to stop."""
     # Ctrl-C reaches every process of the terminal; what it means is for the parent to decide. The signal was
     # blocked while this process started and must be ignored before it is let through.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    threading.Thread(target=_follow_parent, daemon=True).start()
+    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
     link = _Link(complete_events)
     try:
-        worker = pickle.loads(work_bytes).start()  # noqa: S301 - bytes of our own parent process
+        worker = pickle.loads(_next_message(tasks)).start()  # noqa: S301 - bytes of our own parent process
     except BaseException as error:
         link.send("broken", content=_portable(error))
         return
@@ -149,8 +159,9 @@ def _portable(error: BaseException) -> BaseException:
     return EmbedstoreError(f"a worker process could not start: {one_line(error)}")
 
 
-def _follow_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
+def _follow(parent: Connection) -> None:
+    """End when the parent does: nothing is ever sent through this pipe."""
+    try:
+        parent.recv_bytes()
+    except (EOFError, OSError):
         os._exit(1)

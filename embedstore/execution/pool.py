@@ -8,6 +8,7 @@ again, each alone in a fresh process, and only the one that kills it again has f
 from __future__ import annotations
 
 import pickle
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -24,6 +25,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _MORE_DEATHS = 2
+_FAR_AHEAD = 6
+_READING_PATIENCE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +44,11 @@ class PoolExecutor:
 
     name = "pool"
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, in_flight: int = IN_FLIGHT, patience_s: float | None = None) -> None:
+        """in_flight: tasks one worker is given. patience_s: after so long in `prepare` it is killed."""
         self.workers = workers
+        self.in_flight = in_flight
+        self.patience_s = patience_s
 
     def run(self, work: Work[R], tasks: Iterable[T]) -> Iterator[Done[T, R] | Failed[T]]:
         """Outcomes as they are finished. Closing the iterator, or an error, ends the processes at once.
@@ -50,7 +56,7 @@ class PoolExecutor:
         Raises whatever `work.start()` raised in a worker, and EmbedstoreError when workers die over and over
         before they have done anything.
         """
-        session: _Session[T, R] = _Session(self.workers, pickle.dumps(work, protocol=5), TaskFeed(tasks))
+        session: _Session[T, R] = _Session(self, pickle.dumps(work, protocol=5), TaskFeed(tasks))
         finished = False
         try:
             yield from session.outcomes()
@@ -63,9 +69,11 @@ class PoolExecutor:
 class _Session(Generic[T, R]):
     """One run of the pool: which process holds which tickets, and what is to be tried again."""
 
-    def __init__(self, size: int, work_bytes: bytes, feed: TaskFeed[T]) -> None:
+    def __init__(self, pool: PoolExecutor, work_bytes: bytes, feed: TaskFeed[T]) -> None:
         self.feed = feed
-        self._size = size
+        self._size = pool.workers
+        self._in_flight = pool.in_flight
+        self._patience_s = pool.patience_s
         self._work_bytes = work_bytes
         self._workers: list[WorkerProcess] = []
         self._tickets: dict[int, _Ticket[T]] = {}
@@ -99,13 +107,13 @@ class _Session(Generic[T, R]):
         while self._suspected and (worker := self._open_worker(most_held=0)) is not None:
             self._give(worker, self._suspected.popleft())
         while self._has_room() and (ticket := self._next_ticket()) is not None:
-            worker = self._open_worker(most_held=IN_FLIGHT - 1)
+            worker = self._open_worker(most_held=self._in_flight - 1)
             assert worker is not None
             self._give(worker, ticket)
 
     def _has_room(self) -> bool:
         return len(self._workers) < self._size or any(
-            self._takes(worker, IN_FLIGHT - 1) for worker in self._workers
+            self._takes(worker, self._in_flight - 1) for worker in self._workers
         )
 
     def _takes(self, worker: WorkerProcess, most_held: int) -> bool:
@@ -142,13 +150,31 @@ class _Session(Generic[T, R]):
 
     def _await_news(self) -> None:
         handles = [handle for worker in self._workers for handle in (*worker.events, worker.sentinel)]
-        news = set(wait(handles))
+        news = set(wait(handles, self._until_a_deadline()))
         for worker in tuple(self._workers):
             dead = worker.sentinel in news  # looked at first: then all that it ever sent has arrived
             for event in worker.received():
                 self._note(event)
             if dead:
                 self._bury(worker)
+            else:
+                self._watch(worker)
+
+    def _until_a_deadline(self) -> float | None:
+        begun = [since for worker in self._workers if (one := worker.preparing_since()) for since in one[1:]]
+        if self._patience_s is None or not begun:
+            return None
+        return max(0.0, min(begun) + self._patience_s - time.monotonic())
+
+    def _watch(self, worker: WorkerProcess) -> None:
+        """Kill a worker that hangs; the other tasks it held are run again."""
+        preparing = worker.preparing_since()
+        if self._patience_s is None or preparing is None:
+            return
+        number, since = preparing
+        if time.monotonic() - since >= self._patience_s:
+            worker.kill()
+            self._bury(worker, number, f"it took more than {self._patience_s:.0f} s")
 
     def _note(self, event: Event) -> None:
         if event.kind == "broken":
@@ -157,14 +183,14 @@ class _Session(Generic[T, R]):
         self._deaths_in_vain = 0
         self._finished.append(_outcome(task, event))
 
-    def _bury(self, worker: WorkerProcess) -> None:
+    def _bury(self, worker: WorkerProcess, guilty: int | None = None, why: str = "") -> None:
         """Account for every ticket of a dead process; its replacement is started when there is a task."""
-        suspects = worker.suspects()
+        suspects = worker.suspects() if guilty is None else [guilty]
         how = worker.obituary()
         for number in worker.held:
             ticket = self._tickets.pop(number)
             if [number] == suspects:
-                self._finished.append(Failed(ticket.task, f"the worker process died ({how})"))
+                self._finished.append(Failed(ticket.task, why or f"the worker process died ({how})"))
             elif number in suspects or ticket.alone:
                 self._suspected.append(replace(ticket, alone=True))
             else:
@@ -199,3 +225,14 @@ class PoolFactory:
 
 
 factory = PoolFactory()
+
+
+class ApartFactory:
+    """Entry point `apart`: reading in processes that may be killed, far enough ahead of a slow consumer."""
+
+    def create(self, workers: int = 1) -> Executor:
+        """Processes that are given more tasks at a time, and 10 s for each."""
+        return PoolExecutor(max(1, workers), _FAR_AHEAD, _READING_PATIENCE_S)
+
+
+apart_factory = ApartFactory()

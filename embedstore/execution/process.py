@@ -2,78 +2,99 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
-from multiprocessing import get_context, resource_tracker
-from multiprocessing.connection import Connection
-from typing import Any
+from contextlib import suppress
+from multiprocessing.connection import Connection, Pipe
 
-from embedstore.execution.child import STOP, Event, serve, task_message
+from embedstore.execution.child import PHASES, STOP, Event, task_message
 
 _PATIENCE_S = 5.0
-_PHASES: tuple[str, ...] = ("queued", "preparing", "prepared", "completing")
+# The child's import path is the parent's own, given before anything is imported by it.
+_BOOT = """
+import json, sys
+given = json.loads(sys.argv[1])
+sys.path[:] = given["path"]
+from embedstore.execution.child import main
+main(given["pipes"])
+"""
 
 
 class WorkerProcess:
-    """A spawned process and the tickets handed to it.
+    """A fresh interpreter and the tickets handed to it.
 
-    Spawned, never forked: a fork after torch or FAISS has run a parallel region hangs. `held` maps tickets
-    to their phase.
+    Never forked: a fork after torch or FAISS has run a parallel region hangs. Not multiprocessing's "spawn"
+    either: that runs the user's main script again, which is an endless loop for a script without a guard.
     """
 
     def __init__(self, work_bytes: bytes) -> None:
-        context = get_context("spawn")
-        task_end, self._tasks = context.Pipe(duplex=False)
-        prepare_events, prepare_end = context.Pipe(duplex=False)
-        complete_events, complete_end = context.Pipe(duplex=False)
+        task_end, self._tasks = Pipe(duplex=False)
+        prepare_events, prepare_end = Pipe(duplex=False)
+        complete_events, complete_end = Pipe(duplex=False)
+        # Nobody writes into these two: one ends with the child, the other with the parent.
+        self.sentinel, child_end = Pipe(duplex=False)
+        parent_end, self._alive = Pipe(duplex=False)
         self.events = (prepare_events, complete_events)
-        self.held: dict[int, str] = {}
-        ends = (task_end, prepare_end, complete_end)
-        self._process = context.Process(target=serve, args=(work_bytes, *ends), daemon=True)
+        self._phases: dict[int, tuple[str, float]] = {}
+        ends = (task_end, prepare_end, complete_end, child_end, parent_end)
         try:
-            _start_deaf(self._process)
-        except BaseException:  # a Ctrl-C may arrive when the process is already there
-            if self._process.pid is not None:
-                self._process.kill()
-                self._process.join()
+            self._process = _start_deaf(ends)
+        except BaseException:
             self._close_pipes()
             raise
         finally:
             for end in ends:
                 end.close()
+        with suppress(OSError):  # it has died already: its sentinel tells
+            self._tasks.send_bytes(work_bytes)
 
     @property
-    def sentinel(self) -> int:
-        """A handle that becomes readable when the process has ended."""
-        return self._process.sentinel
+    def held(self) -> tuple[int, ...]:
+        """Tickets of the tasks that have no outcome yet."""
+        return tuple(self._phases)
 
     def give(self, ticket: int, task_bytes: bytes) -> None:
         """Hand over a task. A process that has died meanwhile is noticed by its sentinel."""
-        self.held[ticket] = "queued"
-        try:
+        self._phases[ticket] = ("queued", time.monotonic())
+        with suppress(OSError):
             self._tasks.send_bytes(task_message(ticket, task_bytes))
-        except OSError:
-            return
 
     def received(self) -> Iterator[Event]:
-        """Outcomes that have arrived, without waiting; announcements of phases are noted in `held`."""
+        """Outcomes that have arrived, without waiting; announcements of phases are noted."""
         for connection in self.events:
             for event in _arrived(connection):
                 if event.kind in ("done", "failed", "broken"):
-                    self.held.pop(event.ticket, None)
+                    self._phases.pop(event.ticket, None)
                     yield event
-                elif event.ticket in self.held:
+                elif event.ticket in self._phases:
                     # Two pipes: a later phase may be heard of first, or the outcome itself.
-                    self.held[event.ticket] = max(self.held[event.ticket], event.kind, key=_PHASES.index)
+                    phase, since = self._phases[event.ticket]
+                    if PHASES.index(event.kind) > PHASES.index(phase):
+                        phase, since = event.kind, time.monotonic()
+                    self._phases[event.ticket] = (phase, since)
 
     def suspects(self) -> list[int]:
-        """Tickets whose code may have been running when the process died."""
-        return [ticket for ticket, phase in self.held.items() if phase in ("preparing", "completing")]
+        """Tickets whose code may be running, or was when the process died."""
+        return [ticket for ticket, (phase, _) in self._phases.items() if phase in ("preparing", "completing")]
+
+    def preparing_since(self) -> tuple[int, float] | None:
+        """The ticket that is being prepared, and since when (`time.monotonic`) that is known."""
+        for ticket, (phase, since) in self._phases.items():
+            if phase == "preparing":
+                return ticket, since
+        return None
+
+    def kill(self) -> None:
+        """End it whatever it is at; its sentinel then tells."""
+        self._process.kill()
 
     def obituary(self) -> str:
         """How the dead process ended, in a few words."""
-        self._process.join()
-        code = self._process.exitcode or 0
+        code = self._process.wait()
         if code < 0:
             try:
                 return f"killed by {signal.Signals(-code).name}"
@@ -83,26 +104,25 @@ class WorkerProcess:
 
     def dismiss(self) -> None:
         """Ask an idle process to end by itself."""
-        try:
+        with suppress(OSError):
             self._tasks.send_bytes(STOP)
-        except OSError:
-            return
 
     def end(self, politely: bool) -> None:
         """Wait for a dismissed process, or end it now; afterwards nothing of it is left."""
-        if politely:
-            self._process.join(_PATIENCE_S)
-        if self._process.is_alive():
-            self._process.terminate()
-            self._process.join(_PATIENCE_S)
-        if self._process.is_alive():
-            self._process.kill()
-            self._process.join()
+        for ask in (None, self._process.terminate, self._process.kill):
+            if ask is not None:
+                ask()
+            elif not politely:
+                continue
+            try:
+                self._process.wait(None if ask == self._process.kill else _PATIENCE_S)
+                break
+            except subprocess.TimeoutExpired:
+                continue
         self._close_pipes()
-        self._process.close()
 
     def _close_pipes(self) -> None:
-        for connection in (self._tasks, *self.events):
+        for connection in (self._tasks, self._alive, self.sentinel, *self.events):
             connection.close()
 
 
@@ -117,12 +137,18 @@ def _arrived(connection: Connection) -> Iterator[Event]:
         yield event
 
 
-def _start_deaf(process: Any) -> None:
-    """Start a process with SIGINT blocked, so that Ctrl-C cannot hit it before it ignores the signal."""
-    # Its first use starts a helper process and unblocks SIGINT on the way; so that has to be over before.
-    resource_tracker.ensure_running()
+def _start_deaf(ends: tuple[Connection, ...]) -> subprocess.Popen[bytes]:
+    """Start the process with SIGINT blocked, so that Ctrl-C cannot hit it before it ignores the signal."""
+    pipes = [end.fileno() for end in ends]
+    given = json.dumps({"path": sys.path, "pipes": pipes})
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        process.start()
+        # -P: a numpy.py that lies in the user's folder must not be taken for the library.
+        return subprocess.Popen(  # noqa: S603 - our own interpreter and our own words
+            [sys.executable, "-P", "-c", _BOOT, given],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,  # the parent's may be a JSON document
+            pass_fds=pipes,
+        )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -14,6 +14,7 @@ must be on this machine; random ones of the right shape serve.
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -30,6 +31,7 @@ from embedstore.contracts.encoder import (
     EncoderFactory,
     EncoderSpec,
     LoadRequest,
+    PortableEncoder,
     ScaledEncoder,
     StagedEncoder,
     TowerSpec,
@@ -47,6 +49,7 @@ SAMPLE_TEXTS = (
     "Heart size normal. " * 30,
     "cat",
 )
+_SMALL = 100_000  # bytes
 _BLOCKED = """
 import sys
 from importlib import import_module
@@ -274,6 +277,18 @@ class EncoderContract:
         assert all(one.dtype == np.float32 for one in prepared), "prepared inputs are float32"
         staged = encoder.forward_images(np.stack(prepared))
         assert self._close(staged, encoder.encode_images(images)), "the stages do not add up"
+
+    def test_preparation_travels(self) -> None:
+        """What is sent to another process to preprocess there does so as `prepare_image` does here."""
+        encoder = self.encoder()
+        tower = encoder.spec.tower("image")
+        if tower is None or not isinstance(encoder, PortableEncoder):
+            return
+        sent = pickle.dumps(encoder.preparation, protocol=5)
+        assert len(sent) < _SMALL, "a preparation is sent without the weights"
+        arrived = pickle.loads(sent)  # noqa: S301 - made in the line above
+        for image in self.images(tower.wants):
+            assert np.array_equal(arrived(image), encoder.prepare_image(image)), "the preparation differs"
 
     def test_tuning_changes_speed_only(self) -> None:
         """`tune` reports what it chose, and the vectors stay within the tolerance."""

@@ -124,6 +124,11 @@ class StagesDiffer(Broken):
         return super().encode_images(images) / np.float32(1.01) * np.float32(0.9)
 
 
+class PreparationDiffers(Broken):
+    def prepare_image(self, image):
+        return super().prepare_image(image) / np.float32(2)
+
+
 class TakesLoneStrings(Broken):
     def encode_texts(self, texts):
         return super().encode_texts(list(texts))
@@ -233,6 +238,7 @@ CAUGHT: list[tuple[Any, str]] = [
     (BrokenFactory(DropsOut), "test_rows_are_deterministic"),
     (BrokenFactory(FailsOnNothing), "test_no_input_gives_no_rows"),
     (BrokenFactory(StagesDiffer), "test_stages_add_up"),
+    (BrokenFactory(PreparationDiffers), "test_preparation_travels"),
     (BrokenFactory(TakesLoneStrings), "test_a_lone_text_is_refused"),
     (BrokenFactory(TakesRawForDisplay), "test_other_intensities_are_refused"),
     (BrokenFactory(UnboundSpace), "test_spec_is_bound"),

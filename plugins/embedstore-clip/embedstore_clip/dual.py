@@ -50,14 +50,14 @@ class DualEncoder:
         self.logit_scale = network.logit_scale
         self.logit_bias = network.logit_bias
         self._network = network
-        self._recipe = recipe
+        self.preparation = recipe.apply
         self._dim = dim
         self._threads = threads
         network.set_threads(threads)
 
     def prepare_image(self, image: ImageInput) -> F32:
         """(3, h, w) float32, as the model's own preprocessing gives it."""
-        return self._recipe.apply(image)
+        return self.preparation(image)
 
     def forward_images(self, batch: F32) -> F32:
         """(n, 3, h, w) prepared inputs to (n, dim), not normalised."""

@@ -16,7 +16,7 @@ from embedstore.errors import UsageError
 from embedstore.fingerprint import file_sha256
 from embedstore_medsam.checkpoint import Checkpoint, read
 from embedstore_medsam.model import CHANNELS, MEDSAM, Model
-from embedstore_medsam.regions import covered_cells
+from embedstore_medsam.regions import Preparation
 
 
 class MedsamEncoder:
@@ -29,8 +29,8 @@ class MedsamEncoder:
     def __init__(self, template: EncoderSpec, model: Model, request: LoadRequest, path: Path) -> None:
         """Load the checkpoint at `path`. Raises Refused, UsageError for a device that is not there."""
         self.batch_size = 1 if model.name == MEDSAM.name else 4  # one MedSAM image needs 3 GB on its way
-        self._model = model
-        self._recipe, pooling = model.choose(request.profile)
+        recipe, pooling = model.choose(request.profile)
+        self.preparation = Preparation(recipe, model.size, model.grid)
         self._threads = request.threads
         self._network = _Pooled(read(path, model), pooling).eval()
         try:
@@ -45,16 +45,7 @@ class MedsamEncoder:
 
         Raises UsageError for a region that is empty or of another shape than the image.
         """
-        size, grid = self._model.size, self._model.grid
-        prepared = np.ones((4, size, size), dtype=np.float32)
-        prepared[:3] = self._recipe.apply(image)
-        if image.roi is not None:
-            if image.roi.shape != image.image.pixels.shape[:2]:
-                raise UsageError(
-                    f"region of interest is {image.roi.shape}, the image is {image.image.pixels.shape[:2]}"
-                )
-            prepared[3] = np.kron(covered_cells(image.roi, grid), np.ones((size // grid, size // grid)))
-        return prepared
+        return self.preparation(image)
 
     def forward_images(self, batch: F32) -> F32:
         """(n, 4, size, size) float32 to (n, 256) float32."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
+from embedstore.contracts.image import F32, ImageInput
+from embedstore.encoders.preprocess import Recipe
 from embedstore.errors import UsageError
 
 Mask = NDArray[np.bool_]
@@ -37,3 +41,28 @@ def _taps(length: int, grid: int) -> NDArray[np.float32]:
     np.add.at(taps, (np.arange(grid), low), 1 - weight)
     np.add.at(taps, (np.arange(grid), high), weight)
     return taps
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """The preprocessing of an image and of the region in it; needs neither torch nor the weights."""
+
+    recipe: Recipe
+    size: int
+    grid: int
+
+    def __call__(self, image: ImageInput) -> F32:
+        """(4, size, size) float32: three channels by the recipe, and the region's cells.
+
+        Raises UsageError for a region that is empty or of another shape than the image.
+        """
+        prepared = np.ones((4, self.size, self.size), dtype=np.float32)
+        prepared[:3] = self.recipe.apply(image)
+        if image.roi is not None:
+            if image.roi.shape != image.image.pixels.shape[:2]:
+                raise UsageError(
+                    f"region of interest is {image.roi.shape}, the image is {image.image.pixels.shape[:2]}"
+                )
+            cell = self.size // self.grid
+            prepared[3] = np.kron(covered_cells(image.roi, self.grid), np.ones((cell, cell)))
+        return prepared

@@ -26,7 +26,7 @@ class RetfoundEncoder:
     def __init__(self, template: EncoderSpec, family: Family, request: LoadRequest, path: Path) -> None:
         """Load the checkpoint at `path`. Raises Refused, UsageError for a device that is not there."""
         profile, pooling = family.choose(request.profile)
-        self._recipe = profile.recipe
+        self.preparation = profile.recipe.apply
         self._threads = request.threads
         checkpoint = read(path, family)
         self._width = checkpoint.geometry.width
@@ -40,7 +40,7 @@ class RetfoundEncoder:
 
     def prepare_image(self, image: ImageInput) -> F32:
         """(3, size, size) float32, by the profile's recipe."""
-        return self._recipe.apply(image)
+        return self.preparation(image)
 
     def forward_images(self, batch: F32) -> F32:
         """(n, 3, size, size) float32 to (n, width) float32."""

@@ -28,7 +28,7 @@ class StarterEncoder:
     def __init__(self, spec: EncoderSpec, recipe: Recipe, request: LoadRequest) -> None:
         self.spec = spec
         self.batch_size = 4  # activations of a larger batch fall out of the processor's cache
-        self._recipe = recipe
+        self.preparation = recipe.apply
         self._request = request
         self._loading = Lock()
         self._images: ImageTower | None = None
@@ -36,7 +36,7 @@ class StarterEncoder:
 
     def prepare_image(self, image: ImageInput) -> F32:
         """(3, 224, 224) float32 in [-1, 1]; needs neither torch nor the weights."""
-        return self._recipe.apply(image)
+        return self.preparation(image)
 
     def forward_images(self, batch: F32) -> F32:
         """(n, 3, 224, 224) prepared inputs to (n, 1280)."""
