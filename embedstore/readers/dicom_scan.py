@@ -36,7 +36,8 @@ _LONG = {
 _EMPTY_TEXT = frozenset(
     ("AE", "AS", "CS", "DA", "DT", "LO", "LT", "PN", "SH", "SQ", "ST", "TM", "UC", "UI", "UR", "UT")
 )
-_Found = tuple[int, str | None, int, int]
+# (tag, VR or None where it is not written, offset of the value, its length)
+Found = tuple[int, str | None, int, int]
 _Raw = dict[BaseTag, DataElement | RawDataElement]
 _FIRST_READ, _MOST_READ = 1 << 16, 1 << 22
 _LARGE_VALUE = 1 << 20
@@ -55,16 +56,6 @@ class Coding:
 
     implicit: bool
     little: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Element:
-    """Where the value of an element lies. vr: None when it is not written (implicit)."""
-
-    tag: int
-    vr: str | None
-    start: int
-    length: int
 
 
 def scan_header(stream: BinaryIO, size: int) -> Dataset | None:
@@ -95,12 +86,12 @@ def scan_header(stream: BinaryIO, size: int) -> Dataset | None:
         return header
 
 
-def walk(data: bytes, at: int, end: int, coding: Coding) -> Iterator[Element]:
-    """The elements of one dataset in `data[at:end]`, up to pixel data or the end of an item.
+def elements(data: bytes, at: int, end: int, coding: Coding) -> list[Found]:
+    """The elements of one dataset in `data[at:end]`, up to the end of an item.
 
     Sequences of undefined length come with the length they have. Raises Unusual.
     """
-    return (Element(*found) for found in _elements(data, at, end, coding)[0])
+    return _elements(data, at, end, coding, 1)[0]
 
 
 def items(data: bytes, at: int, end: int, coding: Coding) -> Iterator[tuple[int, int]]:
@@ -142,9 +133,9 @@ def _dataset(data: bytes) -> tuple[Dataset, int]:
     coding = _coding(syntax.value)
     if coding.implicit and (data[begin + 4 : begin + 6] in _SHORT or data[begin + 4 : begin + 6] in _LONG):
         raise Unusual  # explicit elements under an implicit transfer syntax
-    elements, at = _raw(data, begin, len(data), coding)
-    ds = Dataset(elements)
-    charset = elements.get(BaseTag(_CHARSET))
+    found, at = _raw(data, begin, len(data), coding)
+    ds = Dataset(found)
+    charset = found.get(BaseTag(_CHARSET))
     ds.set_original_encoding(coding.implicit, coding.little, _charset(charset.value if charset else None))
     ds.file_meta = FileMetaDataset(meta)
     ds.file_meta.set_original_encoding(False, True, default_encoding)
@@ -185,7 +176,7 @@ def _empty(vr: str | None) -> bytes | None:
     return b"" if vr in _EMPTY_TEXT else None
 
 
-def _elements(data: bytes, at: int, end: int, coding: Coding, depth: int = 0) -> tuple[list[_Found], int]:
+def _elements(data: bytes, at: int, end: int, coding: Coding, depth: int = 0) -> tuple[list[Found], int]:
     """Elements and where they ended: at pixel data, at an item delimiter, or at `end`."""
     if depth > _DEEPEST:
         raise Unusual
@@ -194,7 +185,7 @@ def _elements(data: bytes, at: int, end: int, coding: Coding, depth: int = 0) ->
     long = struct.Struct(f"{order}L").unpack_from
     plain = struct.Struct(f"{order}HHL").unpack_from
     implicit = coding.implicit
-    found: list[_Found] = []
+    found: list[Found] = []
     last = end - 8
     while at <= last:
         vr: str | None = None
@@ -236,7 +227,7 @@ def _elements(data: bytes, at: int, end: int, coding: Coding, depth: int = 0) ->
     return found, at
 
 
-def _delimiter(found: list[_Found], tag: int, at: int) -> tuple[list[_Found], int]:
+def _delimiter(found: list[Found], tag: int, at: int) -> tuple[list[Found], int]:
     if tag != _ITEM_END:
         raise Unusual
     return found, at
