@@ -23,6 +23,8 @@ from pydicom.uid import (
 )
 
 from embedstore.errors import ReadFailure
+from embedstore.readers.decoders_frames import Fragments, find_fragments
+from embedstore.readers.dicom_scan import scan_header
 from embedstore.readers.dicom_values import code, element, integer
 from embedstore.readers.quiet import quiet_pydicom
 from embedstore.settings import Limits
@@ -30,8 +32,6 @@ from embedstore.settings import Limits
 _PIXEL_KEYWORDS = {0x7FE00010: "PixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00008: "FloatPixelData"}
 _DEFER_BYTES = 1 << 20
 _UNDEFINED = 0xFFFFFFFF
-_ITEM = b"\xfe\xff\x00\xe0"
-_END = b"\xfe\xff\xdd\xe0"
 _VR = re.compile(
     rb"AE|AS|AT|CS|DA|DS|DT|FD|FL|IS|LO|LT|OB|OD|OF|OL|OV|OW|PN|SH|SL|SQ|SS|ST|SV|TM|U[CILNRSTV]"
 )
@@ -44,14 +44,14 @@ class PixelElement:
     """The element that holds the pixels.
 
     start: offset of its value. length: its bytes that are in the file, None when undefined (encapsulated).
-    fragments: items of encapsulated pixel data after the offset table, 0 for native.
+    items: fragments of encapsulated pixel data, None for native.
     """
 
     keyword: str
     vr: str | None
     start: int
     length: int | None
-    fragments: int = 0
+    items: Fragments | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,7 +119,7 @@ def parse(opened: BinaryIO, size: int, limits: Limits) -> DicomFile:
     opened.seek(0)
     with quiet_pydicom():
         try:
-            header, stream = _header(opened, inflated)
+            header, stream = _header(opened, inflated, size)
             _refuse_cut_header(header, size if inflated is None else len(inflated))
             syntax = _syntax(header)
         except ReadFailure:
@@ -130,8 +130,12 @@ def parse(opened: BinaryIO, size: int, limits: Limits) -> DicomFile:
     return DicomFile(header, syntax, pixels, inflated)
 
 
-def _header(opened: BinaryIO, inflated: bytes | None) -> tuple[Dataset, BinaryIO]:
+def _header(opened: BinaryIO, inflated: bytes | None, size: int) -> tuple[Dataset, BinaryIO]:
     if inflated is None:
+        plain = scan_header(opened, size)
+        if plain is not None:
+            return plain, opened
+        opened.seek(0)
         return dcmread(opened, force=True, stop_before_pixels=True, defer_size=_DEFER_BYTES), opened
     stream = io.BytesIO(inflated)
     header = read_dataset(stream, False, True, stop_when=lambda tag, vr, length: int(tag) in _PIXEL_KEYWORDS)
@@ -213,21 +217,7 @@ def _pixel_element(stream: BinaryIO, header: Dataset, size: int) -> PixelElement
     start = stream.tell()
     if length != _UNDEFINED:
         return PixelElement(keyword, vr, start, min(length, size - start))
-    return PixelElement(keyword, vr, start, None, _count_fragments(stream, size))
-
-
-def _count_fragments(stream: BinaryIO, size: int) -> int:
-    """Walk over the items of encapsulated pixel data (PS3.5 A.4), reading only their 8-byte heads."""
-    count, at = -1, stream.tell()
-    while len(begin := stream.read(8)) == 8 and begin[:4] == _ITEM:
-        count += 1
-        at += 8 + int(struct.unpack("<I", begin[4:])[0])
-        if at > size:
-            raise ReadFailure(_CUT)
-        stream.seek(at)
-    if count < 1 or (begin and begin[:4] != _END):
-        raise ReadFailure("the encapsulated pixel data are damaged or cut short")
-    return count
+    return PixelElement(keyword, vr, start, None, find_fragments(stream, size))
 
 
 def shape_of(file: DicomFile, limits: Limits) -> Shape:
@@ -245,12 +235,12 @@ def shape_of(file: DicomFile, limits: Limits) -> Shape:
             f"{found.rows} x {found.columns} pixels are more than the limit of {limits.max_pixels:,}"
         )
     pixels = file.pixels
-    if pixels.length is None:
-        if found.frames > max(pixels.fragments, 1):
+    if pixels.items is not None:
+        if found.frames > len(pixels.items):
             raise ReadFailure("fewer frames than the header promises; the file is truncated")
         return found
     needed = math.ceil(found.frames * found.frame_bytes)
-    if pixels.length < needed:
+    if (pixels.length or 0) < needed:
         raise ReadFailure("pixel data are shorter than the header promises")
     return found
 
