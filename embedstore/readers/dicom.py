@@ -66,8 +66,13 @@ class DicomReader:
                 index = _frame_index(asset.part, shape)
                 pixels = self._render(file, shape, stream, index, want)
                 spacing: tuple[float, ...] | None = spacing_of(file.header, index)
-                return Image(pixels=pixels, intensity=want, spacing_mm=spacing)
-            return Image(pixels=self._volume(file, shape, stream, want), intensity=want)
+                offset = dicom_render.offset_of(file.header, want)
+                return Image(pixels=pixels, intensity=want, spacing_mm=spacing, offset=offset)
+            return Image(
+                pixels=self._volume(file, shape, stream, want),
+                intensity=want,
+                offset=dicom_render.offset_of(file.header, want),
+            )
 
     def _describe(self, source: Source, file: DicomFile, cut: Cut) -> list[Asset | Report | Skip]:
         kind = not_an_image(file)

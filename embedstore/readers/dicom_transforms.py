@@ -9,11 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from embedstore.contracts.windows import CtWindow
 from embedstore.readers.dicom_values import code, element, integer, item_at, number, numbers, text
 from embedstore.readers.voi import Lut, Rescale, VoiFunction, Window
 
 _FUNCTIONS: dict[str | None, VoiFunction] = {"LINEAR_EXACT": "LINEAR_EXACT", "SIGMOID": "SIGMOID"}
+_BRAIN = frozenset({"HEAD", "BRAIN"})
 _CT = frozenset({"1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2"})
+
+
+_IDENTITY = Rescale()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,7 +26,8 @@ class Transforms:
     """Everything between stored and displayed values of one monochrome frame.
 
     inverted: MONOCHROME1, or Presentation LUT Shape INVERSE. padding: (low, high) stored values that are no
-    image. hounsfield: whether modality values are known to be Hounsfield units.
+    image. hounsfield: whether modality values are known to be Hounsfield units. voi: what the file asks for,
+    None when nothing usable. named: the CT window that stands in for it then, None for other images.
     """
 
     modality: Rescale | Lut | None
@@ -29,6 +35,12 @@ class Transforms:
     inverted: bool
     padding: tuple[int, int] | None
     hounsfield: bool
+    named: CtWindow | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether modality values are the stored values."""
+        return self.modality is None or self.modality == _IDENTITY
 
 
 def transforms_of(ds: Dataset, index: int) -> Transforms:
@@ -38,6 +50,7 @@ def transforms_of(ds: Dataset, index: int) -> Transforms:
     comes before a window; of several windows or tables the first is taken (C.11.2.1.2 leaves the choice).
     """
     modality = _modality(ds, index)
+    hounsfield = _hounsfield(ds, index, modality)
     photometric = code(ds, "PhotometricInterpretation")
     shape = code(ds, "PresentationLUTShape")
     signed = integer(ds, "PixelRepresentation") == 1 or isinstance(modality, Rescale)
@@ -46,7 +59,8 @@ def transforms_of(ds: Dataset, index: int) -> Transforms:
         voi=_voi(ds, index, signed and not isinstance(modality, Lut)),
         inverted=photometric == "MONOCHROME1" or shape == "INVERSE",
         padding=_padding(ds),
-        hounsfield=_hounsfield(ds, index, modality),
+        hounsfield=hounsfield,
+        named=_ct_window(ds) if hounsfield else None,
     )
 
 
@@ -57,36 +71,47 @@ def functional_group(ds: Dataset, index: int, keyword: str) -> Dataset | None:
 
 
 def lut_of(item: Dataset, signed: bool) -> Lut | None:
-    """A Modality or VOI LUT from its sequence item; None when it is damaged.
+    """A Modality or VOI LUT from its sequence item (C.11.1.1.1, C.11.2.1.1); None when it is damaged.
 
-    signed: whether the values looked up can be negative, which decides how the first entry is read.
+    signed: whether the values looked up can be negative, which decides how the first entry is read when it
+    was written as unsigned.
     """
     descriptor = numbers(item, "LUTDescriptor")
     data = element(item, "LUTData")
     if descriptor is None or len(descriptor) != 3 or data is None:
         return None
     count, first, bits = (int(part) for part in descriptor)
-    count = count or 1 << 16
+    count = (count & 0xFFFF) or 1 << 16  # a signed writer says -32768 for 32,768 entries
     if signed and first > 0x7FFF:
         first -= 0x10000
-    entries = _entries(data, count, _is_little(item))
-    if entries is None or not 1 <= bits <= 16:
-        return None
-    # Some writers declare 16 bits for tables of 8 or 12 bits; the values themselves are kept as they are.
-    return Lut(first, entries, bits)
+    elif not signed and first < 0:
+        first += 0x10000
+    entries = _entries(data, count, item.original_encoding[1] is not False)
+    return None if entries is None else Lut(first, entries, _depth(bits, int(entries.max())))
 
 
-def _is_little(item: Dataset) -> bool:
-    encoding = item.original_encoding
-    return encoding[1] is not False
+def _depth(declared: int, largest: int) -> int:
+    """Bits per entry: as declared, unless that cannot be meant.
+
+    A table that holds more than it declares, or declares more than 8 bits and holds nothing above 255, would
+    be shown cut off or black. Other tables that do not use their depth are kept as the file has them.
+    """
+    needed = max(largest.bit_length(), 1)
+    if not needed <= declared <= 16:
+        return 8 if needed <= 8 else needed
+    return 8 if declared > 8 >= needed else declared
 
 
 def _entries(data: Any, count: int, little: bool) -> NDArray[Any] | None:
+    """Entries of one byte or two, however they were written: as OW bytes, US words, or two to a word."""
     if isinstance(data, bytes):
-        kind = "u1" if len(data) in (count, count + 1) and count > 1 else ("<u2" if little else ">u2")
+        wide = len(data) not in (count, count + 1) or count == 1
+        kind = ("<u2" if little else ">u2") if wide else "u1"
         entries = np.frombuffer(data[: len(data) - len(data) % np.dtype(kind).itemsize], kind)
     else:
-        entries = np.asarray(data, dtype=np.int64) & 0xFFFF
+        entries = np.atleast_1d(np.asarray(data, dtype=np.int64)) & 0xFFFF
+        if len(entries) == (count + 1) // 2 < count:
+            entries = entries.astype("<u2").view(np.uint8)  # the lower byte comes first (PS3.5 8.1.1)
     return entries[:count].astype(np.uint16) if 1 <= count <= len(entries) else None
 
 
@@ -105,12 +130,12 @@ def _modality(ds: Dataset, index: int) -> Rescale | Lut | None:
 
 
 def _voi(ds: Dataset, index: int, signed: bool) -> Window | Lut | None:
-    item = item_at(ds, "VOILUTSequence", 0)
+    where = functional_group(ds, index, "FrameVOILUTSequence") or ds
+    item = item_at(where, "VOILUTSequence", 0)
     if item is not None:
         table = lut_of(item, signed)
         if table is not None:
             return table
-    where = functional_group(ds, index, "FrameVOILUTSequence") or ds
     centre, width = number(where, "WindowCenter"), number(where, "WindowWidth")
     if centre is None or width is None:
         return None
@@ -118,13 +143,29 @@ def _voi(ds: Dataset, index: int, signed: bool) -> Window | Lut | None:
     return window if window.usable else None
 
 
+def _ct_window(ds: Dataset) -> CtWindow | None:
+    """The window of a CT image that names none; None for a localizer, which is a radiograph."""
+    if "LOCALIZER" in (text(ds, "ImageType") or "").upper().split("\\"):
+        return None
+    return "brain" if code(ds, "BodyPartExamined") in _BRAIN else "soft_tissue"
+
+
 def _padding(ds: Dataset) -> tuple[int, int] | None:
+    """Stored values that are no image, both included (C.7.5.1.1.2), in the range of the stored values."""
     value = integer(ds, "PixelPaddingValue")
     if value is None:
         return None
     limit = integer(ds, "PixelPaddingRangeLimit")
-    other = value if limit is None else limit
-    return min(value, other), max(value, other)
+    signed, bits = integer(ds, "PixelRepresentation") == 1, integer(ds, "BitsAllocated") or 16
+    ends = [_wrapped(end, signed, bits) for end in (value, value if limit is None else limit)]
+    return min(ends), max(ends)
+
+
+def _wrapped(value: int, signed: bool, bits: int) -> int:
+    """A value whose element was written with the other signedness than the pixels have."""
+    if signed and value >= 1 << (bits - 1):
+        return value - (1 << bits)
+    return value + (1 << bits) if not signed and value < 0 else value
 
 
 def _hounsfield(ds: Dataset, index: int, modality: Rescale | Lut | None) -> bool:
