@@ -1,4 +1,4 @@
-"""Every row of PS3.15 Table E.1-1: what the Basic Profile and each option leave of it, also inside a sequence."""
+"""Every row of PS3.15 Table E.1-1: what the Basic Profile and each option leave of it, also in a sequence."""
 
 from __future__ import annotations
 
