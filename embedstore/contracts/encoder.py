@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from embedstore.contracts.image import F32, ImageInput, Intensity
+from embedstore.contracts.image import DISPLAY_POLICY, F32, ImageInput, Intensity
 from embedstore.fingerprint import digest
 
 TowerKind = Literal["image", "text"]
@@ -67,8 +67,9 @@ def bind(
 ) -> EncoderSpec:
     """Bind a template to loaded weights: fills the hash, the dimensions and each tower's space.
 
-    A space is the digest of encoder name, version, weights hash, recipe, pooling, precision, dimension
-    and dtype; the towers of a dual encoder hash both recipes and share one space.
+    A space is the digest of encoder name, version, weights hash, recipe, the version of the readers'
+    display rules where the tower reads display pixels, pooling, precision, dimension and dtype; the towers
+    of a dual encoder hash both recipes and share one space.
     tower_weights: hash of each tower's own weights, for an encoder whose towers are two models in two
     spaces: a new text model then leaves the image space as it was. A shared space ignores it.
     """
@@ -92,7 +93,9 @@ def bind(
 
 
 def _tower_identity(tower: TowerSpec) -> dict[str, Any]:
+    shown = tower.kind == "image" and tower.wants == "display"
     return {
+        **({"display": DISPLAY_POLICY} if shown else {}),
         "preprocess": dict(tower.preprocess),
         "pooling": tower.pooling,
         "wants": tower.wants,

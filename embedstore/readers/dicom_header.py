@@ -8,6 +8,7 @@ from pydicom.dataset import Dataset
 
 from embedstore.contracts.record import Header, Scalar
 from embedstore.readers.dicom_file import DicomFile, Shape
+from embedstore.readers.dicom_render import rules_of
 from embedstore.readers.dicom_transforms import functional_group
 from embedstore.readers.dicom_values import (
     code,
@@ -150,4 +151,5 @@ def _extra(ds: Dataset) -> dict[str, Scalar]:
         value = number(ds, keyword)
         if value is not None:
             extra[keyword] = int(value) if value == int(value) else value
+    extra.update(rules_of(ds))
     return extra
