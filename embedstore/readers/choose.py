@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
+from typing import Protocol, runtime_checkable
 
 from embedstore.contracts.image import Image, Intensity
 from embedstore.contracts.record import WHOLE_CUT, Asset, Cut, Reader, Report, Skip, Source
@@ -16,8 +17,22 @@ from embedstore.settings import Limits
 HEAD_BYTES = 4096
 
 
+@runtime_checkable
+class Claimant(Protocol):
+    """A reader of a narrow format inside a wide one: slides among the TIFFs, say.
+
+    When it recognises the head it is asked whether the file is its own indeed, and goes before those that
+    read the wide format.
+    """
+
+    def claims(self, source: Source) -> bool:
+        """Whether a file that passed `sniff` is this reader's; no pixel is decoded. May raise ReadFailure."""
+
+
 class ReaderSet:
     """The readers of this process, asked in alphabetical order; each recognises files by content.
+
+    Readers that can `claims` a file are asked before the others.
 
     A reader plugin is a class called with `limits`. Make one set per process or worker: readers may keep the
     last file open in parsed form.
@@ -45,8 +60,9 @@ class ReaderSet:
         damaged file, an image format nobody reads, and a file whose suffix claims an image that it is not.
         """
         head = self._head(source)
-        for reader in self._readers.values():
-            if reader.sniff(head):
+        able = [reader for reader in self._readers.values() if reader.sniff(head)]
+        for reader in sorted(able, key=lambda one: not isinstance(one, Claimant)):
+            if not isinstance(reader, Claimant) or reader.claims(source):
                 yield from reader.describe(source, cut)
                 return
         yield Skip(source=source, reason=unread(head, PurePosixPath(source.path.replace("\\", "/")).suffix))
