@@ -47,12 +47,11 @@ _PHRASES = frozenset(
 )
 _INSTITUTION = frozenset({"InstitutionName", "InstitutionAddress", "InstitutionalDepartmentName"})
 _DEVICE = frozenset({"DeviceSerialNumber"})
-_STANDARD_ROOT = "1.2.840.10008."
 
 
 @dataclass(frozen=True, slots=True)
 class Identifiers:
-    """names: as DICOM writes them (`Doe^John`) or plainly. numbers: IDs, accession numbers, UIDs. dates: ISO.
+    """names: as DICOM writes them (`Doe^John`) or plainly. numbers: of patients, studies, orders. dates: ISO.
 
     phrases: masked where they stand as a whole (addresses, institutions).
     """
@@ -89,8 +88,6 @@ def identifiers_of(dataset: Dataset, profile: Profile) -> Identifiers:
             elif element.VR in ("DA", "DT"):
                 day = parsed(value)
                 dates.update({day.isoformat()} if day else ())
-            elif element.VR == "UI":
-                numbers.update(() if value.startswith(_STANDARD_ROOT) else {value})
             elif element.keyword in told:
                 numbers.add(value)
             elif element.keyword in places:

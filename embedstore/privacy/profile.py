@@ -19,6 +19,7 @@ _WORDS = {
     "retain-device": "device",
     "retain-institution": "institution",
     "reviewed-pixels": "reviewed_pixels",
+    "skip-ocr": "skip_ocr",
 }
 _NAMED = {
     "basic": (),
@@ -46,7 +47,7 @@ class Profile:
     """The Basic Profile with options of PS3.15 E.3; all off is the Basic Profile itself.
 
     reviewed_pixels: whoever asks vouches that pixels of unknown origin bear no identifying text; images
-      that say of themselves that they do are still held back.
+      that say of themselves that they do are still held back. skip_ocr: no second look by tesseract.
     """
 
     modified_dates: bool = False
@@ -59,6 +60,7 @@ class Profile:
     device: bool = False
     institution: bool = False
     reviewed_pixels: bool = False
+    skip_ocr: bool = False
 
     def __post_init__(self) -> None:
         if self.modified_dates and self.full_dates:

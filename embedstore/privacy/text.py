@@ -62,6 +62,7 @@ _CONTACTS = re.compile(
     r"|(?<![\w.])\+\d{1,3}[ \-.]?(?:\(?\d{1,5}\)?[ \-./]?){2,6}\d"
     r"|(?<![\w.\-])\(?\d{3}\)?[ .\-]\d{3}[.\-]\d{4}(?![\w\-])"
 )
+_UIDS = re.compile(r"(?<![\d.])[0-2](?:\.\d{1,39}){4,20}(?![\d])")
 _ANNOUNCED = re.compile(
     r"(?<!\w)(?:mrn|medical record(?: no| number)?|patient(?:en)?[ \-]?(?:id|no|nr|nummer|number)"
     r"|case[ \-]?(?:id|no|nr)"
@@ -82,7 +83,7 @@ def clean_text(text: str, identifiers: Identifiers = NOBODY, *, dates: bool = Tr
 
     Masked are, in any case and with or without accents: names of the header in every order, numbers with
     and without separators, the header's dates in the notations of common languages; and, known or not,
-    e-mail and web addresses, telephone numbers, announced record numbers, names after a title, complete
+    e-mail and web addresses, telephone numbers, UIDs, announced record numbers, names after a title, complete
     dates. A name of one or two letters, a number of fewer than four characters, is masked
     only where its surroundings say what it is. dates: False leaves dates alone.
     """
@@ -132,7 +133,7 @@ def _masked(text: str, spans: list[tuple[int, int, str]]) -> str:
 @lru_cache(maxsize=64)
 def _patterns(identifiers: Identifiers, dates: bool) -> tuple[tuple[re.Pattern[str], str], ...]:
     """Patterns over folded text."""
-    found: list[tuple[re.Pattern[str], str]] = [(_CONTACTS, CONTACT), (_ANNOUNCED, NUMBER)]
+    found: list[tuple[re.Pattern[str], str]] = [(_CONTACTS, CONTACT), (_ANNOUNCED, NUMBER), (_UIDS, NUMBER)]
     found += _compiled((_phrase(p) for p in identifiers.phrases if len(p) >= _SHORT_NAME), PLACE)
     found += _compiled((p for name in identifiers.names for p in _name_patterns(name)), NAME)
     found += _compiled((p for number in identifiers.numbers for p in _number_patterns(number)), NUMBER)
@@ -208,9 +209,6 @@ def _number_patterns(number: str) -> Iterator[str]:
     plain = fold(number.strip())
     solid = re.sub(r"[^a-z0-9]", "", plain)
     if len(solid) >= _SHORT_NUMBER:
-        if "." in plain and len(plain) > 16:  # a UID: only as it stands
-            yield f"(?<![\\d.]){re.escape(plain)}(?![\\d])"
-            return
         yield _BEFORE + "[-./ ]?".join(map(re.escape, solid)) + _AFTER
         runs = {solid.lstrip("0"), *(run.lstrip("0") for run in re.findall(r"\d{6,}", solid))}
         for digits in sorted(runs - {solid}):
