@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from embedstore.contracts.record import Source
 from embedstore.readers.dicom_file import DicomFile, parse
+from embedstore.readers.dicom_render import rules_of
 from embedstore.readers.dicom_transforms import Transforms, transforms_of
 from embedstore.readers.dicom_values import code, integer, numbers, text
 from embedstore.readers.explained import Explained, Facts
 from embedstore.readers.quiet import quiet_pydicom
-from embedstore.readers.voi import Lut, Rescale, Window
+from embedstore.readers.voi import Lut, Rescale
 from embedstore.settings import Limits
 
-_DEMANDS_RGB = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT")
 _OFTEN_BURNED_IN = frozenset({"US", "SC", "OT", "XC", "ES", "GM", "IVUS"})
 
 
@@ -29,10 +27,12 @@ def explain_dicom(source: Source, frame: int | None, limits: Limits) -> Explaine
         if file.pixels is None:
             return Explained(format="DICOM", facts=facts)
         index = (frame or 1) - 1
-        explained = Explained(format="DICOM", facts=facts, remarks=tuple(_remarks(file.header)))
-        if code(file.header, "PhotometricInterpretation") in ("MONOCHROME1", "MONOCHROME2", None):
-            return replace(explained, display=_monochrome(file.header, index))
-        return replace(explained, display=_colour(file.header))
+        return Explained(
+            format="DICOM",
+            facts=facts,
+            display=_display(file.header, index),
+            remarks=(*_colour_and_uptake(file.header, index), *_remarks(file.header)),
+        )
 
 
 def _facts(file: DicomFile) -> Facts:
@@ -57,11 +57,14 @@ def name_of(uid: str | None) -> str:
     return name if name != uid else f"private ({uid})"
 
 
-def _monochrome(ds: Dataset, index: int) -> str:
-    transforms = transforms_of(ds, index)
-    steps = [_modality_words(transforms), _voi_words(ds, transforms)]
-    if transforms.inverted:
-        steps.append("inverted (MONOCHROME1 or Presentation LUT Shape INVERSE)")
+def _display(ds: Dataset, index: int) -> str:
+    """Modality transform, then the reader's own words for the rule it applies."""
+    steps = [rules_of(ds, index).get("display", "")]
+    if code(ds, "PhotometricInterpretation") in ("MONOCHROME1", "MONOCHROME2", None):
+        steps.insert(0, _modality_words(transforms_of(ds, index)))
+        windows = len(numbers(ds, "WindowCenter") or ())
+        if windows > 1 and steps[-1].startswith("window"):
+            steps.append(f"the first of {windows} windows in the header")
     return "; ".join(step for step in steps if step)
 
 
@@ -75,28 +78,14 @@ def _modality_words(transforms: Transforms) -> str:
     return "no rescale"
 
 
-def _voi_words(ds: Dataset, transforms: Transforms) -> str:
-    voi = transforms.voi
-    if isinstance(voi, Lut):
-        return f"VOI LUT of the header ({len(voi.entries)} entries of {voi.bits} bits)"
-    if isinstance(voi, Window):
-        windows = len(numbers(ds, "WindowCenter") or (0,))
-        first = f", the first of {windows}" if windows > 1 else ""
-        return f"window of the header: centre {voi.centre:g}, width {voi.width:g} ({voi.function}){first}"
-    bits = integer(ds, "BitsStored") or integer(ds, "BitsAllocated") or 16
-    if bits <= 8 and integer(ds, "PixelRepresentation") != 1 and transforms.modality is None:
-        return "no window in the header: 8-bit values shown as they are"
-    padding = ", pixel padding left out" if transforms.padding else ""
-    return f"no window in the header: stretched from percentile 0.5 to 99.5 of this frame{padding}"
-
-
-def _colour(ds: Dataset) -> str:
-    photometric = code(ds, "PhotometricInterpretation") or ""
-    if photometric == "PALETTE COLOR":
-        return "palette expanded to RGB"
-    if photometric == "RGB" or photometric not in _DEMANDS_RGB:
-        return "colour, shown as it is"
-    return f"colour, {photometric} converted to RGB"
+def _colour_and_uptake(ds: Dataset, index: int) -> list[str]:
+    rules = rules_of(ds, index)
+    remarks = [f"ICC profile: {rules['icc']}"] if "icc" in rules else []
+    if "suv" in rules:
+        uptake = rules["suv"]
+        had = "can be had (by body weight)" if uptake == "bw" else f"cannot be had: {uptake}"
+        remarks.append(f"standardised uptake values {had}")
+    return remarks
 
 
 def _remarks(ds: Dataset) -> list[str]:

@@ -47,18 +47,16 @@ def look(path: Path, request: InspectRequest = REFERENCE):
 DISPLAYS = {
     "a window": (
         {"RescaleSlope": 1, "RescaleIntercept": -1024, "WindowCenter": 40, "WindowWidth": 400},
-        "rescale slope 1, intercept -1024 to Hounsfield units; "
-        "window of the header: centre 40, width 400 (LINEAR)",
+        "rescale slope 1, intercept -1024 to Hounsfield units; window 40/400 LINEAR",
     ),
     "the first of three": (
         {"WindowCenter": [40, 300, 500], "WindowWidth": [400, 1500, 50], "VOILUTFunction": "SIGMOID"},
-        "no rescale; window of the header: centre 40, width 400 (SIGMOID), the first of 3",
+        "no rescale; window 40/400 SIGMOID; the first of 3 windows in the header",
     ),
-    "none": ({}, "no rescale; no window in the header: stretched from percentile 0.5 to 99.5 of this frame"),
+    "none": ({"Modality": "MR"}, "no rescale; percentiles 0.5 to 99.5"),
     "none, inverted": (
         {"PhotometricInterpretation": "MONOCHROME1", "PixelPaddingValue": 0},
-        "no rescale; no window in the header: stretched from percentile 0.5 to 99.5 of this frame, "
-        "pixel padding left out; inverted (MONOCHROME1 or Presentation LUT Shape INVERSE)",
+        "no rescale; percentiles 0.5 to 99.5, inverted",
     ),
 }
 
