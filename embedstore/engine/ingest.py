@@ -15,7 +15,9 @@ from embedstore.contracts.encoder import TunableEncoder
 from embedstore.contracts.executor import Done, Executor, ExecutorFactory, Failed
 from embedstore.contracts.image import F32
 from embedstore.contracts.record import Asset
+from embedstore.engine.admission import keeper_for, provenance_of
 from embedstore.engine.ahead import ahead
+from embedstore.engine.deidentified import STAGE
 from embedstore.engine.embedding import Embedded, EmbedWork, embed_beside
 from embedstore.engine.grouping import in_groups
 from embedstore.engine.reading import Task
@@ -58,6 +60,7 @@ class _Ingest:
         self._catalog = workspace.catalog
         self._request = request
         self._progress = progress
+        self._keeper = keeper_for(workspace.catalog, request)
         self._targets = Targets(workspace, request, trust)
         self._reports: list[Found] = []
         self._deferred: list[Found] = []
@@ -72,7 +75,7 @@ class _Ingest:
     def run(self) -> IngestReport:
         settings = self._workspace.settings
         self._reading = _executor("apart" if settings.reading == "apart" else "serial", 1)
-        survey = Survey(self._catalog, self._request, settings.limits, self._reading)
+        survey = Survey(self._catalog, self._request, settings.limits, self._reading, self._keeper)
         sources = survey.sources(self._targets.space("image").id, self._targets.space("text").id)
         run = self._catalog.begin_run("ingest", self._arguments())
         self._recorder = Recorder(self._catalog, run)
@@ -101,7 +104,7 @@ class _Ingest:
         request = self._request
         return {
             **self._targets.provenance(),
-            "site": request.site,
+            **provenance_of(self._keeper, request),
             "cut": asdict(request.cut),
             "workers": request.workers,
         }
@@ -113,7 +116,10 @@ class _Ingest:
             self._recorder.meet(surveyed)
             self._progress("reading", self._recorder.tally.seen, None)
             for entry in surveyed.entries:
-                yield surveyed, entry
+                if entry.withheld is None:
+                    yield surveyed, entry
+                else:
+                    self._recorder.refuse((surveyed, entry), STAGE, entry.withheld)
 
     def _lacking(self, found: Iterable[Found]) -> Iterator[Found]:
         for group in in_groups(found, _LOOKED_UP_TOGETHER):
@@ -188,7 +194,10 @@ class _Ingest:
     def _task(self, group: list[Found]) -> Task:
         number = self._tasks = self._tasks + 1
         self._under_way[number] = group
-        return Task(number, tuple(e.found for _, e in group if isinstance(e.found, Asset)))
+        entries = [entry for _, entry in group]
+        assets = tuple(e.read or e.found for e in entries if isinstance(e.found, Asset))
+        sights = tuple(entry.sight for entry in entries)
+        return Task(number, assets, sights if any(sights) else ())
 
     def _tune(self, encoder: object) -> None:
         if isinstance(encoder, TunableEncoder):

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 from embedstore.contracts.image import F32, Image, ImageInput, Intensity
 from embedstore.contracts.record import Asset, Cut, Report, Skip, Source
+from embedstore.engine.deidentified import STAGE, Examined, Sight, Withheld, examine, see
 from embedstore.errors import EmbedstoreError, ReadFailure
 from embedstore.fingerprint import stream_sha256
+from embedstore.privacy.profile import Profile
 from embedstore.readers.choose import ReaderSet
 from embedstore.settings import Limits
 
@@ -30,24 +32,29 @@ class Look:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
-    """What one source holds, or the problem with it."""
+    """What one source holds, or the problem with it. examined: what it says of persons, if asked for."""
 
     sha256: str | None = None
     found: tuple[Asset | Report | Skip, ...] = ()
     problem: str | None = None
+    examined: Examined | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Task:
-    """Images that are decoded and encoded together: all that crosses to a worker."""
+    """Images that are decoded and encoded together: all that crosses to a worker.
+
+    sights: how each may be seen, None for all of it; empty when none is limited.
+    """
 
     number: int
     assets: tuple[Asset, ...]
+    sights: tuple[Sight | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why one asset of a task has no vector. stage: "read", "preprocess" or "encode"."""
+    """Why one asset of a task has no vector. stage: "read", "privacy", "preprocess" or "encode"."""
 
     position: int
     stage: str
@@ -65,22 +72,23 @@ class Prepared:
 
 @dataclass(frozen=True)
 class DescribeWork:
-    """From sources to what they hold."""
+    """From sources to what they hold. profile: they are examined for it as well."""
 
     limits: Limits
     cut: Cut
+    profile: Profile | None = None
 
     def start(self) -> Describer:
         """Build the readers of this process."""
-        return Describer(ReaderSet.installed(self.limits), self.cut)
+        return Describer(ReaderSet.installed(self.limits), self)
 
 
 class Describer:
     """Describes sources from their headers; one bad source is one problem."""
 
-    def __init__(self, readers: ReaderSet, cut: Cut) -> None:
+    def __init__(self, readers: ReaderSet, work: DescribeWork) -> None:
         self._readers = readers
-        self._cut = cut
+        self._work = work
 
     def prepare(self, look: Look) -> tuple[Seen, ...]:
         """What each source holds, in order."""
@@ -97,7 +105,10 @@ class Describer:
             if sha256 is None:
                 with source.open() as stream:
                     sha256 = stream_sha256(stream)
-            return Seen(sha256, tuple(self._readers.describe(source, self._cut)))
+            found = tuple(self._readers.describe(source, self._work.cut))
+            profile = self._work.profile
+            examined = examine(source, profile, self._work.limits) if profile is not None else None
+            return Seen(sha256, found, examined=examined)
         except ReadFailure as failure:
             return Seen(problem=failure.reason)
         except OSError as error:
@@ -137,9 +148,11 @@ class Decoder:
         positions, inputs, refusals = list[int](), list[F32 | Image](), list[Refusal]()
         for position, asset in enumerate(task.assets):
             try:
-                image = self._readers.read(asset, self._wants)
+                image = self._seen(asset, task.sights[position] if task.sights else None)
                 inputs.append(image if self._preparation is None else self._preparation(ImageInput(image)))
                 positions.append(position)
+            except Withheld as withheld:
+                refusals.append(Refusal(position, STAGE, str(withheld)))
             except ReadFailure as failure:
                 refusals.append(Refusal(position, "read", failure.reason))
             except EmbedstoreError as error:
@@ -149,6 +162,14 @@ class Decoder:
             except Exception as error:  # a decoder's own error may quote the file: only its kind is kept
                 refusals.append(Refusal(position, "read", f"unreadable ({type(error).__name__})"))
         return Prepared(tuple(positions), tuple(inputs), tuple(refusals))  # type: ignore[arg-type]
+
+    def _seen(self, asset: Asset, sight: Sight | None) -> Image:
+        image = self._readers.read(asset, self._wants)
+        if sight is None:
+            return image
+        return see(
+            image, sight, lambda: image if self._wants == "display" else self._readers.read(asset, "display")
+        )
 
     def complete(self, prepared: Prepared) -> Prepared:
         """As it is: the forward pass is another's."""

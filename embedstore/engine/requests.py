@@ -34,7 +34,9 @@ class IngestRequest:
 
     text_encoder: for reports; None for `encoder` when it reads text, else the store's, else `starter`.
     reports, metadata: CSV files. mapping: CSV column to field. site: for items whose file and CSV name none.
-    workers: 0 or 1 encodes in this process, more starts that many.
+    workers: 0 or 1 encodes in this process, more starts that many. deidentify: privacy profile
+    with its options (`basic+modified-dates`), with the key's file; keep: attributes that pass although no
+    rule names them.
     """
 
     paths: tuple[Path, ...]
@@ -46,6 +48,9 @@ class IngestRequest:
     site: str | None = None
     cut: Cut = WHOLE_CUT
     workers: int = 1
+    deidentify: str | None = None
+    key: Path | None = None
+    keep: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

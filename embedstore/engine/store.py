@@ -16,6 +16,7 @@ from embedstore.engine import labels as _labels
 from embedstore.engine import maintain as _maintain
 from embedstore.engine import search as _search
 from embedstore.engine import zeroshot as _zeroshot
+from embedstore.engine.admission import DEIDENTIFIED
 from embedstore.engine.indexing import IndexShelf
 from embedstore.engine.requests import (
     BridgeCard,
@@ -55,9 +56,12 @@ class Store:
         self._workspace = Workspace(catalog, IndexShelf(catalog), settings)
 
     @classmethod
-    def create(cls, path: Path, db: str | None = None) -> Store:
-        """Create a store in a new or empty folder, and open it. db: SQLAlchemy URL, default SQLite inside."""
-        create_store(path, db)
+    def create(cls, path: Path, db: str | None = None, deidentified: bool = False) -> Store:
+        """Create a store in a new or empty folder, and open it. db: SQLAlchemy URL, default SQLite inside.
+
+        deidentified: it will take only what passes a privacy profile under a key.
+        """
+        create_store(path, db, {DEIDENTIFIED: "yes"} if deidentified else None)
         return cls.open(path)
 
     @classmethod

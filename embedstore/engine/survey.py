@@ -8,6 +8,7 @@ from itertools import chain, count
 
 from embedstore.contracts.executor import Done, Executor, Failed
 from embedstore.contracts.record import Asset, Report, Skip, Source
+from embedstore.engine.deidentified import Examined, Gatekeeper, Sight
 from embedstore.engine.grouping import in_groups
 from embedstore.engine.reading import DescribeWork, Look, Seen
 from embedstore.engine.requests import IngestRequest
@@ -25,11 +26,18 @@ _LOOKED_AT_TOGETHER = 16
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Entry:
-    """One item of a source. conflicts: where a table's row disagrees with the file (the file wins)."""
+    """One item of a source. conflicts: where a table's row disagrees with the file (the file wins).
+
+    Of a de-identified ingest `found` is what is recorded; read: the image itself, sight: how it may be
+    seen, withheld: why it may not be.
+    """
 
     found: Asset | Report
     key: ItemKey
     conflicts: tuple[Conflict, ...] = ()
+    read: Asset | None = None
+    sight: Sight | None = None
+    withheld: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,13 +66,21 @@ class _Group:
 class Survey:
     """Walks the request's paths lazily, one `Surveyed` per source, each source once.
 
-    reading: where sources are described.
+    reading: where sources are described. keeper: seals what was found, in a de-identified ingest.
 
     Making one reads the tables and looks for the paths: raises NotFound, BadInputFile.
     """
 
-    def __init__(self, catalog: Catalog, request: IngestRequest, limits: Limits, reading: Executor) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        request: IngestRequest,
+        limits: Limits,
+        reading: Executor,
+        keeper: Gatekeeper | None = None,
+    ) -> None:
         self._catalog = catalog
+        self._keeper = keeper
         self._request = request
         self._limits = limits
         self._reading = reading
@@ -79,7 +95,8 @@ class Survey:
         groups = self._groups(image_space, text_space)
         for group in groups:
             if group.look.sources:  # where there is nothing to look at, no process is started
-                work = DescribeWork(self._limits, self._request.cut)
+                profile = self._keeper.gate.profile if self._keeper is not None else None
+                work = DescribeWork(self._limits, self._request.cut, profile)
                 yield from self._described(work, chain([group], groups))
             else:
                 yield from group.ready
@@ -92,7 +109,7 @@ class Survey:
                 entries = tuple(
                     Entry(self._placed(r), (bytes_sha256(r.text.encode()), r.part)) for r in reports
                 )
-                yield Surveyed(reports[0].source, entries=entries)
+                yield self._sealed(Surveyed(reports[0].source, entries=entries))
 
     @property
     def unmatched_rows(self) -> int:
@@ -102,7 +119,7 @@ class Survey:
     def _groups(self, image_space: int, text_space: int) -> Iterator[_Group]:
         numbers = count()
         for walked in in_groups(self._walked, _LOOKED_UP_TOGETHER):
-            paths = [found.path for found in walked if not isinstance(found, Unreachable)]
+            paths = [self._recorded(found).path for found in walked if not isinstance(found, Unreachable)]
             known = self._catalog.known_sources(paths, image_space=image_space, text_space=text_space)
             for start in range(0, len(walked), _LOOKED_AT_TOGETHER):
                 yield self._group(next(numbers), walked[start : start + _LOOKED_AT_TOGETHER], known)
@@ -115,15 +132,16 @@ class Survey:
         hashes: list[str | None] = []
         for found in walked:
             if isinstance(found, Unreachable):
-                ready.append(Surveyed(found, problem=found.reason))
+                ready.append(self._sealed(Surveyed(found, problem=found.reason)))
                 continue
-            row = known.get(found.path)
-            if row is not None and row.settled(found.size, found.mtime_ns) and not self.tables:
-                ready.append(Surveyed(found, row.sha256, settled=row.items))
+            recorded = self._recorded(found)
+            row = known.get(recorded.path)
+            if row is not None and row.settled(recorded.size, recorded.mtime_ns) and not self.tables:
+                ready.append(Surveyed(recorded, row.sha256, settled=row.items))
                 continue
             unchanged = row is not None and row.size == found.size and row.mtime_ns == found.mtime_ns
             asked.append(found)
-            hashes.append(row.sha256 if row is not None and unchanged else None)
+            hashes.append(row.sha256 if row is not None and unchanged and self._keeper is None else None)
         return _Group(tuple(ready), Look(number, tuple(asked), tuple(hashes)))
 
     def _described(self, work: DescribeWork, groups: Iterable[_Group]) -> Iterator[Surveyed]:
@@ -146,7 +164,8 @@ class Survey:
         """Each source by itself, when one of several has hung or killed the process that looked at it."""
         look = failed.task
         if len(look.sources) == 1:
-            yield Surveyed(look.sources[0], problem=f"its header cannot be read: {failed.reason}")
+            problem = f"its header cannot be read: {failed.reason}"
+            yield self._sealed(Surveyed(look.sources[0], problem=problem))
             return
         singles = (
             Look(number, (source,), (known,))
@@ -160,11 +179,18 @@ class Survey:
 
     def _surveyed(self, source: Source, seen: Seen) -> Surveyed:
         if seen.problem is not None or seen.sha256 is None:
-            return Surveyed(source, problem=seen.problem)
+            return self._sealed(Surveyed(source, problem=seen.problem))
         skips = tuple(found for found in seen.found if isinstance(found, Skip))
         sha256 = seen.sha256
         entries = tuple(self._joined(found, sha256) for found in seen.found if not isinstance(found, Skip))
-        return Surveyed(source, sha256, entries, skips)
+        return self._sealed(Surveyed(source, sha256, entries, skips), seen.examined)
+
+    def _recorded(self, source: Source) -> Source:
+        """The source as the catalog knows it."""
+        return source if self._keeper is None else self._keeper.gate.seal(source)
+
+    def _sealed(self, surveyed: Surveyed, examined: Examined | None = None) -> Surveyed:
+        return surveyed if self._keeper is None else self._keeper.seal(surveyed, examined)
 
     def _joined(self, found: Asset | Report, sha256: str) -> Entry:
         header, conflicts = found.header, list[Conflict]()

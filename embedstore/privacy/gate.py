@@ -41,6 +41,8 @@ _CODE = re.compile(r"[A-Z0-9 _\\.+\-/]{1,256}\Z")
 _NUMERIC = frozenset({"DS", "IS", "US", "SS", "UL", "SL", "UV", "SV", "FD", "FL"})
 # Free text by its VR, but a code of the manufacturer by its use.
 _HARMLESS = frozenset({"ConvolutionKernel", "ReconstructionAlgorithm", "SequenceName", "TransferSyntaxUID"})
+# Words that readers make themselves: how an image is shown, what its colour and uptake are worth.
+_OF_READERS = frozenset({"display", "icc", "suv"})
 _EXPLANATORY = (
     (re.compile(r"name|physician|operator|referr|doctor|arzt|patientin|radiolog|reader|author"), "names"),
     (re.compile(r"id$|_id|mrn|accession|number|nummer|nr$|phone|record|insur"), "numbers"),
@@ -96,6 +98,10 @@ class Gate:
             return part
         word = part.partition("/")[0]
         return f"{word if word in _PART_WORDS else 'part'}/{self.key.token('part', part, length=26).lower()}"
+
+    def site(self, site: str) -> str:
+        """The site itself where institutions are retained, else what stands for it."""
+        return site if self.profile.institution else f"S-{self.key.token('site', site, length=8)}"
 
     def reason(self, reason: str, path: str) -> str:
         """A failure's reason without the names of the file, its folders and its archive."""
@@ -212,7 +218,7 @@ class _Through:
         return value if self._profile.institution else None
 
     def site(self, value: str) -> str:
-        return value if self._profile.institution else f"S-{self._key.token('site', value, length=8)}"
+        return self._gate.site(value)
 
     def _shift(self) -> int:
         header = self._header
@@ -222,6 +228,8 @@ class _Through:
 
     def _attribute(self, name: str, value: Scalar) -> Scalar | None:
         if name in self._gate.kept:
+            return self.text(value) if isinstance(value, str) else value
+        if name in _OF_READERS:
             return self.text(value) if isinstance(value, str) else value
         tag = tag_for_keyword(name)
         if tag is None:

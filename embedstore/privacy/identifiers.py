@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableSequence
 from dataclasses import dataclass
-from typing import Any
-
-from pydicom.dataelem import DataElement
-from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
+from typing import TYPE_CHECKING, Any
 
 from embedstore.privacy.dates import parsed
 from embedstore.privacy.profile import Profile
+
+if TYPE_CHECKING:  # so that a process which holds identifiers only needs no pydicom
+    from pydicom.dataelem import DataElement
+    from pydicom.dataset import Dataset
 
 _NUMBERS = frozenset(
     {
@@ -112,7 +112,7 @@ def _elements(dataset: Dataset) -> Iterator[DataElement]:
 
 def _values(element: DataElement) -> list[str]:
     value: Any = element.value
-    parts = list(value) if isinstance(value, (MultiValue, list, tuple)) else [value]
+    parts = list(value) if isinstance(value, MutableSequence) else [value]
     found = []
     for part in parts:
         if part is None or isinstance(part, bytes):

@@ -6,16 +6,17 @@ mandatory or the kind of image leaves no room for text; nothing here looks at pi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import MutableSequence, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
 
 from embedstore.privacy.profile import Profile
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 Box = tuple[int, int, int, int]
 """x0, y0, x1, y1 in pixels; right and bottom excluded."""
@@ -185,7 +186,7 @@ def _codes(dataset: Dataset, keyword: str) -> list[str]:
         value = dataset.get(keyword)
     except Exception:  # damaged
         return []
-    parts = list(value) if isinstance(value, (MultiValue, list)) else [value] if value else []
+    parts = list(value) if isinstance(value, MutableSequence) else [value] if value else []
     return [str(part).strip().upper() for part in parts]
 
 

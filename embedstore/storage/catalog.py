@@ -125,6 +125,18 @@ class Catalog:
             connection.execute(delete(StoreMeta).where(StoreMeta.key == key))
             connection.execute(insert(StoreMeta).values(key=key, value=json.dumps(dict(provenance))))
 
+    def note(self, key: str) -> str | None:
+        """A fact about the whole store, None when it was never noted."""
+        query = select(StoreMeta.value).where(StoreMeta.key == f"note:{key}")
+        found: str | None = self._read(lambda connection: connection.execute(query).scalar())
+        return found
+
+    def set_note(self, key: str, value: str) -> None:
+        """Note a fact about the whole store, in place of an earlier one of that key."""
+        with self._write() as connection:
+            connection.execute(delete(StoreMeta).where(StoreMeta.key == f"note:{key}"))
+            connection.execute(insert(StoreMeta).values(key=f"note:{key}", value=value))
+
     def begin_run(self, verb: str, arguments: Mapping[str, Any]) -> int:
         """Record that a verb began; the id of the run."""
         with self._write() as connection:

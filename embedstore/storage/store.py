@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 from sqlalchemy import insert, select
@@ -19,12 +20,12 @@ from embedstore.storage.tables import StoreMeta
 _STORE_ID = "store_id"
 
 
-def create_store(folder: Path, db: str | None = None) -> None:
+def create_store(folder: Path, db: str | None = None, notes: Mapping[str, str] | None = None) -> None:
     """Make a store in a new or empty folder; it is a store only once everything is in place.
 
     db: SQLAlchemy URL of an empty PostgreSQL database, None for SQLite inside the folder. The URL is kept
-    without its password. Raises UsageError (not empty, a store already, bad URL), NotFound (no such
-    database), StoreBusy, StorageFull.
+    without its password. notes: facts about the store (`Catalog.note`). Raises UsageError (not empty, a
+    store already, bad URL), NotFound (no such database), StoreBusy, StorageFull.
     """
     kept = url_without_password(db) if db else None
     found = StoreFolder(prepare_folder(folder), uuid.uuid4().hex, kept)
@@ -34,6 +35,8 @@ def create_store(folder: Path, db: str | None = None) -> None:
         upgrade(database)
         with database.write() as connection:
             connection.execute(insert(StoreMeta).values(key=_STORE_ID, value=found.store_id))
+            for key, value in (notes or {}).items():
+                connection.execute(insert(StoreMeta).values(key=f"note:{key}", value=value))
         found.write_marker()
 
 
