@@ -70,6 +70,18 @@ def _mapping(ctx: click.Context, parameter: click.Parameter, values: tuple[str, 
     default=0,
     help="Threads of the encoder; 0 lets it choose.",
 )
+@click.option(
+    "--deidentify",
+    metavar="PROFILE",
+    help="De-identify on the way in: basic, research, or with options (basic+modified-dates).",
+)
+@click.option("--key", type=input_file(), help="Key of --deidentify; 'embedstore privacy key' makes one.")
+@click.option(
+    "--keep",
+    multiple=True,
+    metavar="ATTRIBUTE",
+    help="Let a CSV column or DICOM attribute pass --deidentify; may be repeated.",
+)
 @store_options
 @click.pass_obj
 def ingest(shell: Shell, /, paths: tuple[Path, ...], **options: Any) -> None:
@@ -98,6 +110,9 @@ def _request(paths: tuple[Path, ...], options: dict[str, Any]) -> IngestRequest:
         site=options["site"],
         cut=cut_of(options),
         workers=options["workers"],
+        deidentify=options["deidentify"],
+        key=options["key"],
+        keep=options["keep"],
     )
 
 

@@ -24,6 +24,7 @@ COMMANDS: dict[str, Entry] = {
     "zeroshot": Entry("zeroshot:zeroshot", "Label images by prompts, without training."),
     "label": Entry("label:label", "Weak labels: vote, fuse, report, export."),
     "head": Entry("head:head", "Linear heads: fit, evaluate, apply."),
+    "privacy": Entry("privacy:privacy", "Keys and pseudonyms of de-identified stores."),
     "status": Entry("status:status", "What is in the store, and what could not be read."),
     "verify": Entry("maintain:verify", "Check every checksum of the store."),
     "reindex": Entry("maintain:reindex", "Rebuild the indexes from the stored vectors."),

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from embedstore.engine.deidentified import Gatekeeper
 from embedstore.engine.requests import IngestRequest
 from embedstore.errors import Refused, UsageError
 from embedstore.privacy.key import Key
 from embedstore.privacy.profile import Profile
 from embedstore.storage.catalog import Catalog
+
+if TYPE_CHECKING:
+    from embedstore.privacy.gate import Gate
 
 DEIDENTIFIED = "deidentified"
 _KEY = "privacy_key"
@@ -30,18 +36,25 @@ def keeper_for(catalog: Catalog, request: IngestRequest) -> Gatekeeper | None:
         return None
     if request.key is None:
         raise UsageError("--deidentify needs --key FILE; 'embedstore privacy key FILE' makes one")
+    gate = gate_of(catalog, request.key, Profile.parse(request.deidentify), frozenset(request.keep))
+    if catalog.note(_KEY) is None:
+        catalog.set_note(_KEY, gate.key.fingerprint)
+    return Gatekeeper(gate)
+
+
+def gate_of(
+    catalog: Catalog, key_file: Path, profile: Profile | None = None, kept: frozenset[str] = frozenset()
+) -> Gate:
+    """The gate of a store under a key. Raises Refused when the store was filled under another."""
     from embedstore.privacy.gate import Gate  # late: it brings pydicom
 
-    profile, key = Profile.parse(request.deidentify), Key.load(request.key)
-    recorded = catalog.note(_KEY)
-    if recorded is None:
-        catalog.set_note(_KEY, key.fingerprint)
-    elif recorded != key.fingerprint:
+    key = Key.load(key_file)
+    if catalog.note(_KEY) not in (None, key.fingerprint):
         raise Refused(
             "this store was filled under another privacy key: the same patient would get two pseudonyms; "
             "use that key, or a new store"
         )
-    return Gatekeeper(Gate(profile, key, frozenset(request.keep)))
+    return Gate(profile or Profile(), key, kept)
 
 
 def provenance_of(keeper: Gatekeeper | None, request: IngestRequest) -> dict[str, object]:

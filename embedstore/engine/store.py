@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +14,7 @@ from embedstore.engine import heads as _heads
 from embedstore.engine import ingest as _ingest
 from embedstore.engine import labels as _labels
 from embedstore.engine import maintain as _maintain
+from embedstore.engine import resolve as _resolve
 from embedstore.engine import search as _search
 from embedstore.engine import zeroshot as _zeroshot
 from embedstore.engine.admission import DEIDENTIFIED
@@ -154,6 +155,19 @@ class Store:
     def heads(self) -> tuple[HeadCard, ...]:
         """Recorded heads."""
         return tuple(_heads.card_of(row) for row in self._workspace.catalog.models.heads())
+
+    def resolve(self, paths: Sequence[Path], key: Path) -> tuple[_resolve.Resolved, ...]:
+        """The names under which a de-identified store knows files; see `engine.resolve`."""
+        return _resolve.resolve(self._workspace, paths, key)
+
+    def pseudonym(self, number: str, issuer: str, key: Path) -> str:
+        """What stands for a PatientID of an issuer ("" when headers name none)."""
+        return _resolve.pseudonym(self._workspace, number, issuer, key)
+
+    @property
+    def deidentified(self) -> bool:
+        """Whether the store takes only what passed a privacy profile."""
+        return self._workspace.catalog.note(DEIDENTIFIED) is not None
 
     def status(self) -> Status:
         """The store at a glance."""
