@@ -26,7 +26,9 @@ class Image:
       "raw": stored values after the modality transform, float32; "hu": the same, known
       to be Hounsfield units; "suv": standardised uptake values by body weight, in g/ml, float32.
     spacing_mm: (row, column) or (slice, row, column) distance of pixel centres in mm, None when unknown.
-    affine: (4, 4) voxel to patient coordinates in mm, None when unknown.
+    affine: (4, 4) from (slice, row, column, 1), slice 0 for a 2D image, to patient coordinates in mm as DICOM
+      has them (LPS: +x to the patient's left, +y to the back, +z to the head; PS3.3 C.7.6.2.1.1), pixel
+      centres at whole numbers; None when unknown.
     offset: (row, column) in the frame as stored of the first pixel here; other than (0, 0) when "display"
       shows a part of the frame (regions of an ultrasound image): masks and boxes of the frame shift by it.
     """

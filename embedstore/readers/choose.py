@@ -12,6 +12,7 @@ from embedstore.discovery import READERS, find_plugin, list_plugins
 from embedstore.errors import ReadFailure
 from embedstore.readers.sources import DEFAULT_LIMITS
 from embedstore.readers.unread import unread
+from embedstore.readers.volume_pairs import header_of_data
 from embedstore.settings import Limits
 
 HEAD_BYTES = 4096
@@ -60,12 +61,15 @@ class ReaderSet:
         damaged file, an image format nobody reads, and a file whose suffix claims an image that it is not.
         """
         head = self._head(source)
+        if header_of_data(source) is not None:  # asked first: raw voxels may begin like anything
+            yield Skip(source=source, reason="voxels that belong to the header beside them, which is read")
+            return
         able = [reader for reader in self._readers.values() if reader.sniff(head)]
         for reader in sorted(able, key=lambda one: not isinstance(one, Claimant)):
             if not isinstance(reader, Claimant) or reader.claims(source):
                 yield from reader.describe(source, cut)
                 return
-        yield Skip(source=source, reason=unread(head, PurePosixPath(source.path.replace("\\", "/")).suffix))
+        yield Skip(source=source, reason=unread(head, _suffix(source.path)))
 
     def read(self, asset: Asset, want: Intensity = "display") -> Image:
         """Decode an asset with the reader that described it. Raises ReadFailure."""
@@ -84,3 +88,8 @@ class ReaderSet:
                 return stream.read(HEAD_BYTES)
             except OSError as error:
                 raise ReadFailure(f"cannot be read: {error.strerror}") from None
+
+
+def _suffix(path: str) -> str:
+    name = PurePosixPath(path.replace("\\", "/"))
+    return ".nii.gz" if name.name.lower().endswith(".nii.gz") else name.suffix

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import re
-import struct
-import zlib
 
 from embedstore.errors import ReadFailure
 
 _IMAGE_SUFFIX = re.compile(
-    r"\.(dcm|dicom|ima|png|jpe?g?|jp2|tiff?|bmp|webp|gif|npz|nii|svs|ndpi|mrxs|scn|nrrd|nhdr|mha|mhd)"
+    r"\.(dcm|dicom|ima|png|jpe?g?|jp2|tiff?|bmp|webp|gif|npz|nii(\.gz)?|svs|ndpi|mrxs|scn|nrrd|nhdr|mha|mhd)"
 )
 _UNSUPPORTED_IMAGES: tuple[tuple[bytes, str], ...] = (
-    (b"NRRD", "NRRD volumes are"),
-    (b"ObjectType = Image", "MetaImage volumes are"),
     (b"GIF8", "GIF images are"),
     (b"\x00\x00\x00\x0cjP  ", "bare JPEG 2000 images are"),
     (b"\xff\x4f\xff\x51", "bare JPEG 2000 code streams are"),
@@ -42,8 +38,6 @@ def unread(head: bytes, suffix: str) -> str:
     suffix claims an image but whose content is none, and for content that nothing is known about.
     """
     suffix = suffix.lower()
-    if volume := _volume(head):
-        raise ReadFailure(f"{volume} {_NOT_YET}")
     for magic, what in _UNSUPPORTED_IMAGES:
         if head.startswith(magic):
             raise ReadFailure(f"{what} {_NOT_YET}")
@@ -58,26 +52,6 @@ def unread(head: bytes, suffix: str) -> str:
     if kind:
         return f"not an image ({kind})"
     raise ReadFailure("unknown kind of file; if it is an image, its format is not supported by this version")
-
-
-def _volume(head: bytes) -> str | None:
-    data = _gunzip(head) if head.startswith(b"\x1f\x8b") else head
-    if len(data) < 4:
-        return None
-    header_size = struct.unpack("<i", data[:4])[0], struct.unpack(">i", data[:4])[0]
-    single = len(data) >= 348 and data[344:347] in (b"n+1", b"ni1")
-    if (348 in header_size and (single or len(data) >= 348)) or (540 in header_size and data[4:7] == b"n+2"):
-        return "NIfTI volumes are"
-    if data.startswith(b"NRRD"):
-        return "NRRD volumes are"
-    return None
-
-
-def _gunzip(head: bytes) -> bytes:
-    try:
-        return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, 1024)
-    except zlib.error:
-        return b""
 
 
 def _document(head: bytes) -> str | None:
