@@ -21,7 +21,7 @@ from embedstore.engine.requests import Progress, silent
 from embedstore.engine.units import unit_of, why
 from embedstore.errors import EmbedstoreError, NotFound, ReadFailure, UsageError
 from embedstore.readers.choose import ReaderSet
-from embedstore.readers.explained import Explained, explain
+from embedstore.readers.explained import Explained, display_words, explain
 from embedstore.readers.sources import MEMBER_MARK, source_at
 from embedstore.readers.walk import Unreachable, walk
 from embedstore.settings import DEFAULT_ENCODER, Limits
@@ -280,15 +280,18 @@ def _card(source: Source, found: _Found, explained: Explained) -> FileCard:
 
 
 def _with_item(card: FileCard, asset: Asset, cut: Cut) -> FileCard:
-    header, unit = asset.header, unit_of(asset.part)
+    header = asset.header
+    columns = {name: getattr(header, name) for name in HEADER_COLUMNS}
+    unit = unit_of(asset.part, columns)
     return replace(
         card,
         reader=asset.reader,
         unit=unit,
         why=why(unit, cut),
         part=asset.part,
-        columns={name: getattr(header, name) for name in HEADER_COLUMNS},
+        columns=columns,
         attributes=dict(header.extra),
+        display=display_words(asset.reader, asset.header) or card.display,
         remarks=(*card.remarks, *_missing(header)),
     )
 

@@ -82,7 +82,9 @@ class _Tally:
 def _kind(found: Asset | Report) -> tuple[str, str | None, str]:
     if isinstance(found, Report):
         return "report", found.header.modality, ""
-    return found.reader, found.header.modality, unit_of(found.part)
+    header = found.header
+    placed = {"whole": header.whole, "position_mm": header.position_mm, "tile_x": header.tile_x}
+    return found.reader, header.modality, unit_of(found.part, placed)
 
 
 def inspect_sources(

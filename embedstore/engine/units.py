@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from embedstore.contracts.record import Cut
 
-_UNITS = ("frame", "slice", "slab", "volume", "tile", "time")
+# The first of these words in a part key is its unit: `time/3/slice/k/17` is a slice.
+_UNITS = ("slice", "slab", "tile", "volume", "frame", "time")
+_EMPTY: Mapping[str, Any] = {}
 _RULES = {
     "image": "one picture is one item",
     "frame": "an object of several frames is taken frame by frame",
@@ -17,12 +22,21 @@ _RULES = {
 }
 
 
-def unit_of(part: str) -> str:
-    """The unit that a part key such as "frame/3" names."""
-    if part == "image":
+def unit_of(part: str, columns: Mapping[str, Any] = _EMPTY) -> str:
+    """The unit that a part key such as "frame/3" names.
+
+    columns: of the item. A frame or file that has a position in a stack is a slice, one with a place on a
+    slide a tile.
+    """
+    if part in ("image", "") or part.startswith("frame/"):
+        if columns.get("tile_x") is not None:
+            return "tile"
+        if columns.get("whole") is not None and columns.get("position_mm") is not None:
+            return "slice"
+    if part in ("image", ""):
         return "image"
     words = part.split("/")
-    return next((unit for unit in reversed(_UNITS) if unit in words), "row" if len(words) == 2 else words[0])
+    return next((unit for unit in _UNITS if unit in words), "row" if len(words) == 2 else words[0])
 
 
 def why(unit: str, cut: Cut) -> str:

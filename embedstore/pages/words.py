@@ -14,11 +14,11 @@ def place_words(part: str, columns: Mapping[str, Any]) -> str:
     columns: of the item; part_number, position_mm, time_s, tile_x, tile_y and mpp are used where known.
     """
     known = {name: value for name, value in columns.items() if value is not None}
-    unit = unit_of(part or "image")
-    if unit == "image" and "part_number" in known:
-        unit = "slice" if "position_mm" in known else "part"
-    numbered = f"{unit} {known['part_number']}" if "part_number" in known else ""
-    words = [numbered or ("" if unit == "image" else part)]
+    unit = unit_of(part, columns)
+    numbered = (
+        f"{'part' if unit == 'image' else unit} {known['part_number']}" if "part_number" in known else ""
+    )
+    words = [numbered or ("" if part in ("", "image") else part)]
     if "tile_x" in known and "tile_y" in known:
         words.append(f"at {known['tile_x']}, {known['tile_y']} px")
     if "mpp" in known:

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from embedstore.contracts.record import Source
+from embedstore.contracts.record import Header, Source
 from embedstore.readers.choose import HEAD_BYTES
 from embedstore.readers.dicom_file import plausible
 from embedstore.readers.sources import DEFAULT_LIMITS
@@ -57,6 +57,21 @@ def explain(source: Source, frame: int | None = None, limits: Limits = DEFAULT_L
     if head.startswith(b"\x1f\x8b"):
         return Explained(format=f"{format_of(_unzipped(head))}, gzip-compressed")
     return Explained(format=format_of(head))
+
+
+_DISPLAY = {
+    "medmnist": "as stored",
+    "raster": "8 bits as stored; deeper grey stretched from percentile 0.5 to 99.5",
+    "slide": "as scanned, in sRGB by the slide's colour profile",
+    "volume": "percentiles 0.5 to 99.5 of the whole file, zeros left out",
+}
+
+
+def display_words(reader: str, header: Header) -> str:
+    """The rule of readers that have one for all their files; "" where each file has its own."""
+    words = _DISPLAY.get(reader, "")
+    profile = header.extra.get("icc")
+    return f"{words} (profile: {profile})" if words and profile else words
 
 
 def format_of(head: bytes) -> str:

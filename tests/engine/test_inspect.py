@@ -207,6 +207,11 @@ def test_units_in_words():
     assert unit_of("train/17") == "row"
     assert unit_of("tile/0/3/4") == "tile"
     assert unit_of("volume") == "volume"
+    assert unit_of("time/3/slice/k/17") == "slice"
+    assert unit_of("time/3/volume") == "volume"
+    assert unit_of("image", {"whole": "w", "position_mm": 0.0}) == "slice"
+    assert unit_of("frame/2", {"whole": "w", "position_mm": None}) == "frame"
+    assert unit_of("frame/2", {"tile_x": 0}) == "tile"
     assert why("frame", Cut()).endswith("(the default for this kind of object)")
     assert why("frame", Cut(unit="frame", every=5)).endswith("one in 5 of them (asked for)")
     assert "no 'tile' of this kind" in why("image", Cut(unit="tile"))

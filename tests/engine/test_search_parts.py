@@ -56,7 +56,13 @@ def test_a_hit_says_which_part_it_is(stacks):
         ("", {}, ""),
         ("frame/3", {}, "frame/3"),
         ("frame/3", {"part_number": 3, "time_s": 0.125}, "frame 3, at 0.12 s"),
-        ("image", {"part_number": 2, "position_mm": -77.25}, "slice 2, at -77.2 mm"),
+        ("image", {"part_number": 2, "whole": "w", "position_mm": -77.25}, "slice 2, at -77.2 mm"),
+        ("image", {"part_number": 2, "whole": "w"}, "part 2"),
+        (
+            "time/1/slice/k/7",
+            {"part_number": 8, "whole": "w", "position_mm": 3.0, "time_s": 2.0},
+            "slice 8, at 3.0 mm, at 2.00 s",
+        ),
         (
             "tile/1/4/2",
             {"part_number": 9, "tile_x": 896, "tile_y": 0, "mpp": 0.5},
