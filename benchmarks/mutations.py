@@ -31,8 +31,8 @@ ADDRESS_SPACE = 4 << 30
 RESIDENT_MB = 1024
 _SMALL = 300_000
 _EXTREMES = tuple(
-    bytes.fromhex(word)
-    for word in ("00000000 ffffffff ffffff7f 00000080 01000000 feffffff 00010000 ffff0000".split())
+    number.to_bytes(4, "little")
+    for number in (0, 0xFFFFFFFF, 0x7FFFFFFF, 0x80000000, 1, 0xFFFFFFFE, 0x100, 0xFFFF)
 )
 _VR = re.compile(rb"(?:AE|AS|CS|DA|DS|IS|LO|OB|OW|PN|SH|SQ|TM|UI|UL|UN|US)")
 _SIZES = re.compile(  # Rows, Columns, Frames, Samples, Bits, and the length of items and pixel data
