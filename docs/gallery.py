@@ -90,11 +90,11 @@ ROWS = (
     Row("Fundus photograph", "fundus/fullres/dev_IDRiD_001.jpg"),
     Row("Optical coherence tomography (OPT)", "oct"),
     Row("Slide, SVS", "wsi/CMU-1-Small-Region.svs"),
-    Row("Slide, DICOM", "wsi/CMU-1-Small-Region_dicom/volume_555.dcm"),
+    Row("Slide, DICOM", "wsi/CMU-1-Small-Region_dicom/volume_2220.dcm"),
     Row("Slide, pyramid TIFF", "wsi/cmu_pyramid_tiled.tiff"),
     Row("NIfTI, MR", "nifti/anatomical.nii"),
     Row("NIfTI, MR in time", "nifti/functional.nii"),
-    Row("NIfTI, CT", "nifti-ct"),
+    Row("NIfTI, CT", "nifti-ct", "The format does not say that values are Hounsfield units: no CT window."),
     Row("Radiograph as PNG", "cxr/mmrjournal/330__40779_2020_233_Fig2_HTML-a.png", "Exported for a paper."),
     Row("CT as JPEG", "ct2d/eurorad/208__16689_1_6.jpg", "Exported: its values are no Hounsfield units."),
     Row("MedMNIST array", "medmnist/pneumoniamnist_trainval.npz"),
@@ -191,7 +191,6 @@ def _words(row: Row, card: FileCard, source: str) -> Iterator[str]:
     facts = dict(card.facts)
     shape = " x ".join(map(str, card.stored.get("shape", ())))
     spacing = " x ".join(f"{value:.4g}" for value in card.stored.get("spacing_mm", ()))
-    place = place_words(card.part or "", card.columns)
     lines = [
         ("File", " · ".join(filter(None, (card.format, facts.get("object"), facts.get("transfer syntax"))))),
         ("Pixels", " · ".join(filter(None, (shape, f"{spacing} mm" if spacing else "", _bits(facts))))),
@@ -199,7 +198,7 @@ def _words(row: Row, card: FileCard, source: str) -> Iterator[str]:
             "Known",
             " · ".join(f"{name} {_short(card.columns[name])}" for name in _COLUMNS if _has(card, name)),
         ),
-        ("One item", f"{card.why}; {card.items} in this file" + (f"; shown: {place}" if place else "")),
+        ("One item", _items(card)),
         ("Display", card.display),
         ("Encoder", "; ".join(card.recipe.steps) if card.recipe else ""),
         ("Refused", card.recipe.refusal if card.recipe else ""),
@@ -213,6 +212,13 @@ def _words(row: Row, card: FileCard, source: str) -> Iterator[str]:
         if text:
             yield f"<dt>{name}</dt><dd>{escape(text)}</dd>"
     yield "</dl>"
+
+
+def _items(card: FileCard) -> str:
+    if card.part is None:
+        return "none: " + "; ".join(card.skips)
+    place = place_words(card.part, card.columns)
+    return f"{card.why}; {card.items} in this file" + (f"; shown: {place}" if place else "")
 
 
 def _bits(facts: dict[str, str]) -> str:

@@ -283,8 +283,10 @@ def _with_item(card: FileCard, asset: Asset, cut: Cut) -> FileCard:
     header = asset.header
     columns = {name: getattr(header, name) for name in HEADER_COLUMNS}
     unit = unit_of(asset.part, columns)
+    kind = header.extra.get("slide_format")
     return replace(
         card,
+        format=f"{card.format}, {kind} slide" if kind else card.format,
         reader=asset.reader,
         unit=unit,
         why=why(unit, cut),
