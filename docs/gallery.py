@@ -37,7 +37,7 @@ from embedstore.pages.words import place_words
 from embedstore.readers.choose import ReaderSet
 from embedstore.readers.sources import source_at
 
-PAGE = Path(__file__).with_name("gallery.html")
+PAGE = Path(__file__).resolve().with_name("gallery.html")
 _SIDE, _ENCODED = 260, 150
 _FREE = re.compile(r"CC0\b|CC BY( \d|$| \()|MIT\b|BSD\b|Apache\b|public domain", re.IGNORECASE)
 _COLUMNS = (
