@@ -119,7 +119,10 @@ def _zeroshot(setting: _Setting) -> Voter:
         calibrate_where=told.get("calibrate_where"),
         truth=told.get("truth"),
     )
-    calibration, taught = calibration_for(setting.workspace, prompted, request)
+    prevalence = told.get("prevalence")
+    if prevalence is not None and prompts.kind == "classes":
+        raise UsageError("'prevalence' is for findings, which are present or absent")
+    calibration, taught = calibration_for(setting.workspace, prompted, request, prevalence)
     identity = [prompts.sha256, prompted.bridge.name if prompted.bridge else None, told.get("threshold")]
     identity.append(calibration.to_json() if calibration else None)
     voter = ZeroShotVoter(
@@ -154,6 +157,7 @@ def _neighbours(setting: _Setting) -> Voter:
         patients=np.array(catalog.patient_groups(items))[known],
         k=int(told.get("k", 5)),
         agreement=float(told.get("agreement", 0.8)),
+        balanced=told.get("balanced", False) is True,
     )
     return Voter(setting.name, voter)
 
@@ -189,8 +193,8 @@ _BUILDERS: Mapping[str, Callable[[_Setting], Voter]] = {
 }
 _KEYS: Mapping[str, tuple[str, ...]] = {
     "rules": ("lexicon", "finding"),
-    "zeroshot": ("prompts", "finding", "bridge", "calibrate_where", "truth", "threshold"),
-    "neighbours": ("column", "where", "k", "agreement"),
+    "zeroshot": ("prompts", "finding", "bridge", "calibrate_where", "truth", "prevalence", "threshold"),
+    "neighbours": ("column", "where", "k", "agreement", "balanced"),
     "metadata": ("column", "lookup", "default"),
     "plugin": ("plugin",),
 }

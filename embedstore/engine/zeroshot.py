@@ -119,9 +119,12 @@ def _scored(
 
 
 def calibration_for(
-    workspace: Workspace, prompted: PromptedSpace, request: ZeroShotRequest
+    workspace: Workspace, prompted: PromptedSpace, request: ZeroShotRequest, prevalence: float | None = None
 ) -> tuple[Calibration | None, frozenset[str]]:
-    """The calibration the request asks for, and the patients it was learned from; (None, nobody) without."""
+    """The calibration the request asks for, and the patients it was learned from; (None, nobody) without.
+
+    prevalence: of each finding (each class) in place of the one among the labelled images.
+    """
     if request.calibrate_where is None:
         return None, frozenset()
     catalog = workspace.catalog
@@ -136,7 +139,10 @@ def calibration_for(
             "labels with --metadata CSV (a column per finding, 0 or 1)"
         )
     prompts = prompted.prompts
-    fitted = fit_calibration(prompts.kind, prompted.scores(vectors), truth, names=prompts.classes)
+    prior = None if prevalence is None else np.full(len(prompts.classes), prevalence)
+    fitted = fit_calibration(
+        prompts.kind, prompted.scores(vectors), truth, prior=prior, names=prompts.classes
+    )
     return fitted, frozenset(patients)
 
 

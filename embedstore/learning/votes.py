@@ -85,7 +85,9 @@ class KnnVoter:
     """Votes as the k nearest labelled neighbours of *other* patients do, when enough of them agree.
 
     vectors: (m, dim), labels: (m,) class indices (-1 rows are dropped), patients: (m,). agreement: share of
-    the k that must name one class, else it abstains. A batch says whose each row is in its column "patient".
+    the k that must name one class, else it abstains. balanced: a neighbour counts the more the rarer its
+    class is among the labelled rows, so that a rare finding can win a vote at all; what base rate there is,
+    the label model adds. A batch says whose each row is in its column "patient".
     """
 
     label_set: LabelSet
@@ -94,6 +96,7 @@ class KnnVoter:
     patients: Groups
     k: int = 5
     agreement: float = 0.8
+    balanced: bool = False
     name: str = "knn"
     needs: frozenset[str] = frozenset({"vectors", "metadata"})
 
@@ -107,7 +110,8 @@ class KnnVoter:
     def version(self) -> str:
         """Changes with the neighbours, their labels, k and the agreement."""
         known = arrays_sha256(np.asarray(self.vectors, dtype=np.float32), np.asarray(self.labels))
-        return digest([known, self.k, self.agreement])[:_VERSION_DIGITS]
+        told = [known, self.k, self.agreement, *(["balanced"] if self.balanced else [])]
+        return digest(told)[:_VERSION_DIGITS]
 
     def __call__(self, batch: LabelBatch) -> Votes:
         """(n,) class indices; -1 when the neighbours disagree or there are fewer than k."""
@@ -138,6 +142,9 @@ class KnnVoter:
             best = np.argpartition(-likeness, self.k - 1, axis=1)[:, : self.k]
             enough = np.isfinite(np.take_along_axis(likeness, best, axis=1)).all(axis=1)
             counts = (labels[best][:, :, None] == np.arange(n_classes)).mean(axis=1)
+            if self.balanced:
+                counts = counts / np.maximum(np.bincount(labels, minlength=n_classes), 1)
+                counts /= counts.sum(axis=1, keepdims=True)
             shares[rows] = counts * enough[:, None]
         return shares
 

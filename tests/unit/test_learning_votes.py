@@ -71,6 +71,26 @@ def test_the_neighbour_voter_equals_a_full_sort_and_abstains_on_disagreement():
     assert -1 in expected
 
 
+def test_a_balanced_neighbour_voter_hears_the_rare_class():
+    """One positive of three neighbours is four times its share of a tenth: evidence for, not against."""
+    rng = np.random.default_rng(1)
+    common = np.stack([np.ones(90), rng.normal(size=90) * 0.01], axis=1)
+    rare = np.stack([np.full(10, 0.2), np.linspace(0.9, 1.1, 10)], axis=1)
+    vectors = np.concatenate([common, rare]).astype(np.float32)
+    labels = np.r_[np.zeros(90, int), np.ones(10, int)]
+    labels[[90, 91, 92, 93, 94, 95]] = 0  # the neighbourhood of the rare class is mixed
+    settings = {"label_set": EFFUSION, "vectors": vectors, "labels": labels, "k": 10, "agreement": 0.6}
+    patients = np.arange(100)
+    plain, balanced = (KnnVoter(patients=patients, balanced=b, **settings) for b in (False, True))
+    asked = batch(np.array([[0.2, 1.0], [1.0, 0.0]], dtype=np.float32), [{"patient": "z"}] * 2)
+    assert plain(asked).tolist() == [0, 0]
+    assert balanced(asked).tolist() == [1, 0]
+    assert plain.version != balanced.version
+    weights = np.array([6 / 96, 4 / 4])
+    share = weights.max() / weights.sum()
+    np.testing.assert_allclose(balanced.probabilities(asked)[0], (share * 10 + 1) / 12, rtol=1e-5)
+
+
 def test_the_neighbour_voter_abstains_without_enough_neighbours_and_needs_patients():
     voter = KnnVoter(
         label_set=EFFUSION,
