@@ -104,8 +104,8 @@ def test_a_rare_finding_and_three_voters_do_not_collapse():
 def test_planted_voters_are_recovered_and_beat_the_majority():
     truth, votes = simulate(4000, [0.95, 0.6, 0.6, 0.6, 0.6], silent=0.1)
     majority, _ = majority_vote(votes, 2)
-    # Where voters are weak the shares of votes, which the default leans on, are nearer to even than the truth.
-    for priors, near in ((Priors(items=0), 0.04), (Priors(), 0.06)):
+    # Where voters are weak, the shares of votes that the default leans on are too even.
+    for priors, near in ((Priors(items=0), 0.05), (Priors(), 0.06)):
         model = fit_dawid_skene(votes, 2, priors=priors)
         assert model.converged
         np.testing.assert_allclose(model.prior, [0.7, 0.3], atol=near)
