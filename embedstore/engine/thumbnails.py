@@ -8,9 +8,9 @@ import numpy as np
 from PIL import Image as Picture
 
 from embedstore.contracts.query import Item
-from embedstore.contracts.record import Asset
+from embedstore.contracts.record import Asset, Header
 from embedstore.engine.workspace import Workspace
-from embedstore.errors import EmbedstoreError, ReadFailure
+from embedstore.errors import EmbedstoreError
 from embedstore.readers.choose import ReaderSet
 from embedstore.readers.sources import source_at
 
@@ -36,17 +36,11 @@ class Thumbnails:
 
     def _picture(self, item: Item, path: str, size: int) -> bytes:
         source = source_at(path, self._workspace.settings.limits)
-        asset = next(
-            (
-                found
-                for found in self._readers.describe(source)
-                if isinstance(found, Asset) and found.part == item.part
-            ),
-            None,
-        )
-        if asset is None:
-            raise ReadFailure("the file no longer holds this part")
+        # By its part key alone: describing again would take another cut than the one it was ingested with.
+        asset = Asset(source=source, part=item.part, reader=item.reader, header=Header())
         pixels = np.asarray(self._readers.read(asset, "display").pixels)
+        if pixels.ndim == 4:
+            pixels = pixels[len(pixels) // 2]
         picture = Picture.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
         picture.thumbnail((size, size), Picture.Resampling.LANCZOS)
         out = io.BytesIO()

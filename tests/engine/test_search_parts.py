@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import csv
+import io
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from embedstore.contracts.query import Query
+from embedstore.contracts.record import Cut
 from embedstore.engine.store import Store
 from embedstore.pages.words import place_words
+from tests.unit.readers.dicom_files import dataset, file_bytes
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +77,17 @@ def test_a_hit_says_which_part_it_is(stacks):
 )
 def test_places_in_words(part, columns, words):
     assert place_words(part, columns) == words
+
+
+def test_items_of_any_cut_have_their_picture(tmp_path, ask):
+    frames = np.stack([np.full((8, 8), 8 * n, np.uint8) for n in range(20)])
+    data = file_bytes(dataset(frames, NumberOfFrames=20, SOPClassUID="1.2.840.10008.5.1.4.1.1.3.1"))
+    (tmp_path / "loop.dcm").write_bytes(data)
+    with Store.create(tmp_path / "store") as store:
+        for unit in ("frame", "image"):
+            store.ingest(ask(tmp_path / "loop.dcm", cut=Cut(unit=unit)))
+        items = store.items()
+        assert len(items) >= 20
+        for item in items:
+            shown = Image.open(io.BytesIO(store.thumbnail(item.id)))
+            assert shown.getpixel((4, 4)) == 8 * ((item.columns["frame"] or 11) - 1)
