@@ -38,6 +38,7 @@ def test_the_story_is_told_and_can_be_told_again(tmp_path: Path) -> None:
     json.dumps(asdict(story))
     page = Path(story.page).read_text("utf-8")
     assert BANNER in page
+    assert "chosen on three other synthetic cohorts" in page
     assert "<script" not in page
     assert page.count("data:image/jpeg;base64,") > 60
     assert (tmp_path / "labels" / "effusion.csv").is_file()
