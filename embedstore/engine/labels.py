@@ -197,11 +197,15 @@ def _model_summary(workspace: Workspace, label_set: LabelSet, truth: str | None)
         "labels": {name: int((row.labels == n).sum()) for n, name in enumerate(label_set.classes)},
         "majority": {name: int((row.majority == n).sum()) for n, name in enumerate(label_set.classes)},
         "majority_undecided": int((row.majority < 0).sum()),
+        "majority_coverage": float((row.majority >= 0).mean()) if len(row.items) else 0.0,
         "notes": list(row.params.get("notes", ())),
     }
     known = _truth(workspace, label_set, row.items, truth)
     if known is not None:
         summary["accuracy"] = _agreement(workspace, row.items, row.labels, known)
+        # The majority skips its ties, which are the hard ones: only on what it decided are the two comparable.
+        decided = np.where(row.majority >= 0, row.labels, ABSTAIN)
+        summary["accuracy_where_majority_decided"] = _agreement(workspace, row.items, decided, known)
         summary["majority_accuracy"] = _agreement(workspace, row.items, row.majority, known)
     return summary
 

@@ -69,6 +69,28 @@ def test_votes_are_fused_and_exported_with_what_is_behind_them(filled, tmp_path)
     assert again.items == card.items
 
 
+def test_fused_and_majority_are_compared_on_the_same_items(filled, tmp_path):
+    voters = tmp_path / "voters.yaml"
+    voters.write_text(
+        """
+label_set: brightness
+voters:
+  table: {kind: metadata, column: label, lookup: {bright: present, normal: absent}}
+  site: {kind: metadata, column: site, lookup: {B: present}}
+"""
+    )
+    filled.run_votes(VoteRequest(voters=voters))
+    model = filled.fit_label_model("brightness", truth="attr.bright").model
+    # The voters contradict each other on the dark films of site B: 4 of its 12 patients are bright, 2 films each.
+    assert model["majority_undecided"] == 16
+    assert model["majority_coverage"] == pytest.approx(44 / 60)
+    assert model["accuracy"]["n_images"] == 60
+    assert (
+        model["majority_accuracy"]["n_images"] == model["accuracy_where_majority_decided"]["n_images"] == 44
+    )
+    assert model["majority_accuracy"]["value"] == 1
+
+
 def test_zero_shot_ranks_until_it_is_calibrated(filled, tmp_path):
     prompts = tmp_path / "prompts.yaml"
     prompts.write_text(PROMPTS)
