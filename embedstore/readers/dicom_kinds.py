@@ -21,18 +21,31 @@ _SHORT = {
     _SOP + "481.5": "radiotherapy plan (RTPLAN)",
     _SOP + "481.8": "radiotherapy ion plan (RTPLAN)",
     _SOP + "104.1": "encapsulated PDF document",
+    _SOP + "104.2": "encapsulated CDA document without text",
+    _SOP + "104.3": "encapsulated STL model",
     _SOP + "4.2": "MR spectroscopy",
 }
 _FAMILIES = (
     (_SOP + "88.", "structured report (SR)"),
     (_SOP + "11.", "presentation state (PR)"),
     (_SOP + "9.", "waveform"),
+    (_SOP + "91.", "microscopy annotations"),
     (_SOP + "104.", "encapsulated document"),
     (_SOP + "66", "registration, surface or raw data"),
     (_SOP + "481.", "radiotherapy object"),
     ("1.2.840.10008.5.1.4.39.", "colour palette"),
 )
 _IMAGE_NAMES = ("Image Storage", "Image Storage - For Presentation", "Image Storage - For Processing")
+
+
+def is_report(sop_class: str) -> bool:
+    """Structured reports; a key object selection has their form, but is a list of images."""
+    return sop_class.startswith(_SOP + "88.") and sop_class != _SOP + "88.59"
+
+
+def is_encapsulated(sop_class: str) -> bool:
+    """A document of another format inside a DICOM object (PS3.3 A.45, A.104)."""
+    return sop_class.startswith(_SOP + "104.")
 
 
 def not_an_image(file: DicomFile) -> str | None:

@@ -131,5 +131,5 @@ def test_every_file_of_the_shared_collection(readers, shared_data):
         counts[kind] += 1
     assert all(reason.strip() and "\n" not in reason for reason in reasons)
     assert sum(counts.values()) == sum(1 for path in shared_data.rglob("*") if path.is_file())
-    assert counts["report"] == 300
+    assert counts["report"] == 303  # of OpenI, and three structured reports
     assert counts["asset"] > 850
