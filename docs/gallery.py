@@ -81,7 +81,11 @@ ROWS = (
     Row("CT series", "dicom_series/ct_philips_head_phantom_5mm/I150.dcm", "A phantom; one file is a slice."),
     Row("MR", "dicom/image/examples_overlay.dcm", "The overlay of the file is not burned in."),
     Row("MR, enhanced multi-frame", "dicom_series/mr_enhanced_philips/IM_0027_fMAP.dcm", "A field map."),
-    Row("MR, mosaic", "dicom_series/mr_siemens_mosaic/epi_pe_ap-00001.dcm", "Slices tiled into one picture."),
+    Row(
+        "MR, mosaic",
+        "dicom_series/mr_siemens_mosaic/epi_pe_ap-00001.dcm",
+        "The mosaic is cut into its slices.",
+    ),
     Row("PET (PT)", "pet"),
     Row("Scintigram (NM)", "dicom/image/JPEG2000.dcm"),
     Row("Ultrasound, cine", "dicom/image/examples_ybr_color.dcm"),

@@ -289,13 +289,21 @@ def _with_item(card: FileCard, asset: Asset, cut: Cut) -> FileCard:
         format=f"{card.format}, {kind} slide" if kind else card.format,
         reader=asset.reader,
         unit=unit,
-        why=why(unit, cut),
+        why=_sampled(why(unit, cut), card.items, header)
+        if unit == "frame" and not cut.every
+        else why(unit, cut),
         part=asset.part,
         columns=columns,
         attributes=dict(header.extra),
         display=display_words(asset.reader, asset.header) or card.display,
         remarks=(*card.remarks, *_missing(header)),
     )
+
+
+def _sampled(rule: str, items: int, header: Header) -> str:
+    frames = header.extra.get("NumberOfFrames")
+    taken = isinstance(frames, int) and items < frames
+    return f"{rule}: {items} of its {frames} frames, spread evenly" if taken else rule
 
 
 def _missing(header: Header) -> list[str]:

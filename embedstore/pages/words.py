@@ -18,7 +18,7 @@ def place_words(part: str, columns: Mapping[str, Any]) -> str:
     numbered = (
         f"{'part' if unit == 'image' else unit} {known['part_number']}" if "part_number" in known else ""
     )
-    words = [numbered or ("" if part in ("", "image") else part)]
+    words = [numbered or (part if part not in ("", "image") else "" if unit == "image" else unit)]
     if "tile_x" in known and "tile_y" in known:
         words.append(f"at {known['tile_x']}, {known['tile_y']} px")
     if "mpp" in known:

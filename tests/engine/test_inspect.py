@@ -226,3 +226,14 @@ def test_every_shared_file_is_answered(shared_data):
                 with suppress(ReadFailure):
                     card = getattr(look(path), "card", None)
                     assert card is None or card.items or card.skips or card.reports
+
+
+def test_a_sampled_loop_says_how_many_of_its_frames_are_taken(write):
+    frames = np.zeros((40, 8, 8), np.uint8)
+    path = write(pixels=frames, NumberOfFrames=40, SOPClassUID="1.2.840.10008.5.1.4.1.1.3.1", FrameTime=40)
+    card = look(path).card
+    assert card.items == 16
+    assert card.why.endswith("16 of its 40 frames, spread evenly")
+    every = look(path, InspectRequest(encoder="reference", cut=Cut(unit="frame"))).card
+    assert every.items == 40
+    assert "spread" not in every.why

@@ -63,6 +63,7 @@ def test_a_hit_says_which_part_it_is(stacks):
         ("frame/3", {"part_number": 3, "time_s": 0.125}, "frame 3, at 0.12 s"),
         ("image", {"part_number": 2, "whole": "w", "position_mm": -77.25}, "slice 2, at -77.2 mm"),
         ("image", {"part_number": 2, "whole": "w"}, "part 2"),
+        ("image", {"whole": "w", "position_mm": 4.0}, "slice, at 4.0 mm"),
         (
             "time/1/slice/k/7",
             {"part_number": 8, "whole": "w", "position_mm": 3.0, "time_s": 2.0},

@@ -69,7 +69,7 @@ def test_the_page_is_small_self_contained_and_credits_each_picture() -> None:
 def test_phantoms_are_read_as_what_they_are_drawn_as(gallery: ModuleType, tmp_path) -> None:
     from embedstore.engine.inspect import InspectRequest, inspect_path
 
-    units = {"mammogram": "image", "pet": "image", "angiogram": "frame", "oct": None, "nifti-ct": "slice"}
+    units = {"mammogram": "image", "pet": "slice", "angiogram": "frame", "oct": None, "nifti-ct": "slice"}
     for name, (file, draw) in gallery.PHANTOMS.items():
         if name == "nifti-ct":
             pytest.importorskip("nibabel")
