@@ -84,6 +84,7 @@ def answer_json(answer: Answer) -> dict[str, Any]:
         "exact": answer.exact,
         "matched": answer.matched,
         "bridge": answer.bridge,
+        "note": answer.note or None,
         "hits": [{"rank": hit.rank, "score": hit.score, **item_json(hit.item)} for hit in answer.hits],
     }
 
@@ -135,6 +136,8 @@ def _text(answer: Answer, html: Path | None) -> Iterator[Renderable]:
     yield f"{count(len(answer.hits), 'hit')} among {matched} to choose from, by {answer.encoder} ({kind})"
     if answer.bridge is not None:
         yield bridge_sentence(answer.bridge)
+    if answer.note:
+        yield f"Note: {answer.note}."
     yield _hits(answer, "report" if answer.query.within == "reports" else "path")
     if html is not None:
         yield f"Contact sheet: {html}"

@@ -72,6 +72,7 @@ class Answer:
 
     exact: whether every score and the order are those of a full scan. matched: items that pass the filter.
     space: fingerprint of the space that was searched. bridge: the bridge that answered, with its quality.
+    note: what a reader of the answer should know besides, or "".
     """
 
     query: Query
@@ -81,3 +82,4 @@ class Answer:
     matched: int
     hits: tuple[Hit, ...]
     bridge: Mapping[str, Any] | None = None
+    note: str = ""

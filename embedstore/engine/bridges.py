@@ -12,8 +12,8 @@ from embedstore.contracts.image import F32
 from embedstore.engine.requests import BridgeCard, BridgeRequest
 from embedstore.engine.workspace import Workspace
 from embedstore.errors import BridgeMissing, UsageError
-from embedstore.learning.bridge import FEWEST_PAIRS, Bridge, fit_bridge
-from embedstore.learning.bridge_quality import assess_bridge
+from embedstore.learning.bridge import Bridge, fit_bridge
+from embedstore.learning.bridge_quality import assess_bridge, require_enough
 from embedstore.storage.filters import parse_where
 from embedstore.storage.learned import BridgeRow, NewBridge
 from embedstore.storage.records import SpaceRow
@@ -21,8 +21,9 @@ from embedstore.storage.records import SpaceRow
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OpenBridge:
-    """A recorded bridge, loaded. summary: what an answer says of it."""
+    """A recorded bridge, loaded. key: what no other bridge of the store has. summary: what an answer says."""
 
+    key: int
     name: str
     image_space: str
     text_space: str
@@ -44,7 +45,8 @@ class OpenBridge:
 def fit_bridge_from_store(workspace: Workspace, request: BridgeRequest) -> BridgeCard:
     """Fit, measure and record a bridge between the store's image space and its text space.
 
-    Raises UsageError when the store has too few linked pairs, or when the encoder needs no bridge.
+    Raises UsageError, before anything is computed, when the store has too few linked pairs or patients, or
+    when the encoder needs no bridge.
     """
     catalog = workspace.catalog
     images = workspace.space("image", request.encoder)
@@ -53,16 +55,18 @@ def fit_bridge_from_store(workspace: Workspace, request: BridgeRequest) -> Bridg
     texts = workspace.space("text", request.text_encoder)
     where = parse_where(request.where) if request.where else None
     pairs = catalog.pairs(images.id, texts.id, where)
-    if len(pairs.images) < FEWEST_PAIRS:
-        raise UsageError(
-            f"{len(pairs.images)} image-report pairs are too few for a bridge (at least {FEWEST_PAIRS}); "
-            "ingest reports with --reports CSV, joined to images by path, SOP or study UID, or widen --where"
-        )
+    require_enough(len(pairs.images), len(set(pairs.patients)))
     image_vectors = catalog.item_vectors(images.id, pairs.images)[1]
     text_vectors = catalog.item_vectors(texts.id, pairs.reports)[1]
     patients = np.array(pairs.patients)
     quality = assess_bridge(
-        request.kind, image_vectors, text_vectors, patients, image_ids=pairs.images, seed=request.seed
+        request.kind,
+        image_vectors,
+        text_vectors,
+        patients,
+        text_ids=_same_texts(catalog.texts(pairs.reports)),
+        image_ids=pairs.images,
+        seed=request.seed,
     )
     bridge = fit_bridge(request.kind, image_vectors, text_vectors, patients=patients, seed=request.seed)
     with catalog.writing():
@@ -81,6 +85,12 @@ def fit_bridge_from_store(workspace: Workspace, request: BridgeRequest) -> Bridg
             )
         )
     return card_of(catalog.models.bridge(name))
+
+
+def _same_texts(texts: list[str]) -> list[str] | None:
+    """Reports as they read, white space and case aside; None (their vectors tell) when one has no text."""
+    plain = [" ".join(text.split()).casefold() for text in texts]
+    return plain if all(plain) else None
 
 
 def _free_name(kind: str, taken: list[str]) -> str:
@@ -131,6 +141,7 @@ def _open(workspace: Workspace, row: BridgeRow) -> OpenBridge:
     arrays = workspace.catalog.models.bridge_arrays(row.name)
     card = card_of(row)
     return OpenBridge(
+        key=row.id,
         name=row.name,
         image_space=row.image_space,
         text_space=row.text_space,

@@ -18,15 +18,12 @@ from embedstore.engine.encoders import tower_of
 from embedstore.engine.indexing import gatherer
 from embedstore.engine.workspace import Workspace
 from embedstore.errors import BridgeMissing, NotFound, ReadFailure, UsageError
-from embedstore.indexes.exact import factory as exact_factory
 from embedstore.indexes.search import search_groups, search_vectors
 from embedstore.readers.choose import ReaderSet
 from embedstore.readers.sources import FileSource
 from embedstore.storage.batches import ItemKind
 from embedstore.storage.filters import Where, parse_where
 from embedstore.storage.records import SpaceRow
-
-_PROJECTED_TOGETHER = 8192
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,6 +62,17 @@ def search(workspace: Workspace, query: Query) -> Answer:
         matched=len(allow),
         hits=hits,
         bridge=aim.bridge.summary if aim.bridge else None,
+        note=_unused_bridge(workspace, query, aim),
+    )
+
+
+def _unused_bridge(workspace: Workspace, query: Query, aim: _Aim) -> str:
+    """What to say of a bridge that was named and not needed. Raises NotFound for an unknown name."""
+    if query.bridge is None or aim.bridge is not None:
+        return ""
+    name = workspace.catalog.models.bridge(query.bridge).name
+    return (
+        f"bridge '{name}' was not used: query and {query.within} meet in the space of '{aim.space.encoder}'"
     )
 
 
@@ -164,8 +172,9 @@ def _nearest(workspace: Workspace, query: Query, aim: _Aim, allow: I64) -> tuple
                 f"bridge '{aim.bridge.name}' has met nothing like this query in its pairs; say it in the "
                 "words of a report, or fit a bridge of kind ridge"
             )
-        index, gather = _joint_index(gather, to_joint, allow)
-        allow = restricted = index.ids()
+        joint = workspace.joints.get(aim.bridge.key, space.fingerprint, allow, gather, to_joint)
+        index, gather = joint.index, joint.rows
+        restricted = joint.index.ids()
     if query.per == "image":
         found = search_vectors(index, gather, vector, query.k, restricted)
     else:
@@ -189,30 +198,6 @@ def _whole_codes(wholes: list[str | None], items: I64) -> I64:
         for whole, item in zip(wholes, items, strict=True)
     ]
     return np.array(owners, np.int64)
-
-
-def _joint_index(
-    gather: Callable[[I64], F32], to_joint: Callable[[F32], F32], allow: I64
-) -> tuple[VectorIndex, Callable[[I64], F32]]:
-    """Allowed vectors carried over a bridge, held in an exact index for this query.
-
-    A vector the bridge says nothing about (a zero row) is left out.
-    """
-    blocks = [allow[i : i + _PROJECTED_TOGETHER] for i in range(0, len(allow), _PROJECTED_TOGETHER)]
-    joint = (
-        np.concatenate([to_joint(gather(block)) for block in blocks]) if blocks else to_joint(gather(allow))
-    )
-    known = np.abs(joint).max(axis=1, initial=0) > 0
-    ids, joint = allow[known], np.ascontiguousarray(joint[known], np.float32)
-    index = exact_factory.create(joint.shape[1])
-    if len(ids):
-        index.add(ids, joint, 1)
-
-    def rows(wanted: I64) -> F32:
-        found: F32 = joint[np.searchsorted(ids, wanted)]
-        return found
-
-    return index, rows
 
 
 def items_where(workspace: Workspace, where: str | None) -> list[Item]:

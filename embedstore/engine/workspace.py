@@ -10,6 +10,7 @@ from typing import Any
 from embedstore.contracts.encoder import Encoder, TowerKind
 from embedstore.engine.encoders import EncoderPool, space_of, tower_of
 from embedstore.engine.indexing import IndexShelf
+from embedstore.engine.joint import JointShelf
 from embedstore.engine.requests import EncoderChoice
 from embedstore.errors import UsageError
 from embedstore.settings import DEFAULT_ENCODER, Settings
@@ -25,6 +26,7 @@ class Workspace:
     indexes: IndexShelf
     settings: Settings
     encoders: EncoderPool = field(default_factory=EncoderPool)
+    joints: JointShelf = field(default_factory=JointShelf)
 
     def spaces_of(self, kind: TowerKind, encoder: str | None = None) -> list[SpaceRow]:
         """Spaces that a tower of that kind answers in, newest first; of one encoder when it is named."""

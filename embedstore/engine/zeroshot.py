@@ -50,6 +50,10 @@ def prompt(
     """Embed a prompt set where the images of `encoder` can meet it. Raises BridgeMissing."""
     space = workspace.space("image", encoder)
     if space.spec.get("shared_space"):
+        if bridge is not None:
+            raise UsageError(
+                f"'{space.encoder}' reads images and texts in one space; leave out bridge '{bridge}'"
+            )
         vectors = workspace.encoder_of(space, "text").encode_texts(prompts.texts)
         return PromptedSpace(space, prompts, prompts.prototypes(vectors), None, None)
     over = bridge_between(workspace, space, bridge)

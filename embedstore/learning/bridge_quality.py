@@ -157,11 +157,7 @@ def assess_bridge(
     """
     pairs = _PairSet.of(images, texts, patients, text_ids, image_ids)
     n_people = len(np.unique(pairs.people))
-    if len(pairs.texts) < FEWEST_MEASURED or n_people < _FEWEST_PATIENTS:
-        raise UsageError(
-            f"{len(pairs.texts)} pairs of image and report, of {n_people} patients, are too few to measure a "
-            f"bridge; it takes at least {FEWEST_MEASURED} pairs of {_FEWEST_PATIENTS} patients"
-        )
+    require_enough(len(pairs.texts), n_people)
     times = repeats or (_REPEATS if len(pairs.texts) < _FEW_PAIRS else 1)
     found: list[_Found] = []
     control: list[_Found] = []
@@ -170,6 +166,16 @@ def assess_bridge(
         found += right
         control += wrong
     return _quality(found, control, len(pairs.texts), seed, resamples, times)
+
+
+def require_enough(n_pairs: int, n_patients: int) -> None:
+    """Raise UsageError, with the remedy, when a bridge over so many pairs could not be measured."""
+    if n_pairs < FEWEST_MEASURED or n_patients < _FEWEST_PATIENTS:
+        raise UsageError(
+            f"{n_pairs} image-report pairs of {n_patients} patients are too few for a bridge: it takes at least "
+            f"{FEWEST_MEASURED} pairs of {_FEWEST_PATIENTS} patients, some of them held out to measure it; "
+            "ingest reports with --reports CSV, joined to images by path, SOP or study UID, or widen --where"
+        )
 
 
 def _one_draw(kind: BridgeKind, pairs: _PairSet, folds: int, seed: int) -> tuple[list[_Found], list[_Found]]:

@@ -94,6 +94,7 @@ class FakeStore:
     raises: ClassVar[BaseException | None] = None
     home: ClassVar[Path] = Path()
     bridge: ClassVar[Any] = None
+    note: ClassVar[str] = ""
     findings: ClassVar[tuple[Finding, ...]] = ()
 
     def __init__(self, path: Path) -> None:
@@ -105,6 +106,7 @@ class FakeStore:
         cls.raises = None
         cls.home = home
         cls.bridge = None
+        cls.note = ""
         cls.findings = ()
 
     @classmethod
@@ -153,7 +155,14 @@ class FakeStore:
         self._note(query)
         hits = (Hit(rank=1, score=0.987654, item=ITEM),)
         return Answer(
-            query=query, space=SPACE, encoder="starter", exact=True, matched=9, hits=hits, bridge=self.bridge
+            query=query,
+            space=SPACE,
+            encoder="starter",
+            exact=True,
+            matched=9,
+            hits=hits,
+            bridge=self.bridge,
+            note=self.note,
         )
 
     def thumbnail(self, item_id: int, size: int = 160) -> bytes | None:

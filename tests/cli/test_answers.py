@@ -70,6 +70,16 @@ def test_search_names_the_bridge_that_answered(
     assert "chance 0.020" in text
 
 
+def test_search_says_which_bridge_it_did_not_use(
+    fake_store: type[FakeStore], embedstore: Callable[..., Ran]
+) -> None:
+    fake_store.note = "bridge 'films' was not used"
+    document = embedstore("search", "--like", "7", "--bridge", "films", "--json").json
+    assert document["bridge"] is None
+    assert document["note"] == "bridge 'films' was not used"
+    assert "Note: bridge 'films' was not used." in embedstore("search", "--like", "7").out
+
+
 def test_zeroshot_says_ranking_only(
     fake_store: type[FakeStore], embedstore: Callable[..., Ran], classes: Path
 ) -> None:

@@ -175,9 +175,7 @@ def test_what_is_no_set_of_pairs_is_refused():
     for fit in (fit_asif, fit_ridge):
         with pytest.raises(UsageError, match="at least 2 patients"):
             fit(images, texts, patients=["one"] * 20)
-    with pytest.raises(
-        UsageError, match="20 pairs of image and report, of 2 patients, are too few to measure"
-    ):
+    with pytest.raises(UsageError, match="20 image-report pairs of 2 patients are too few for a bridge"):
         assess_bridge("ridge", images, texts, np.arange(20) % 2)
     bridge = fit_ridge(images, texts)
     with pytest.raises(UsageError, match=r"expected vectors of shape \(n, 8\)"):
