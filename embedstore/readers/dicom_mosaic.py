@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from embedstore.readers.dicom_values import integer, text
+from embedstore.readers.dicom_values import integer, private_integer, text
 
 _CREATOR, _GROUP, _COUNT = "SIEMENS MR HEADER", 0x0019, 0x0A
 
@@ -44,7 +44,7 @@ def mosaic_of(ds: Dataset) -> Mosaic | None:
     """
     if not is_mosaic(ds):
         return None
-    count = _private_count(ds)
+    count = private_integer(ds, _GROUP, _CREATOR, _COUNT)
     rows, columns = integer(ds, "Rows"), integer(ds, "Columns")
     if count is None or rows is None or columns is None or not 1 <= count <= rows * columns:
         return None
@@ -52,10 +52,3 @@ def mosaic_of(ds: Dataset) -> Mosaic | None:
     if rows % across or columns % across:
         return None
     return Mosaic(count, across, rows // across, columns // across)
-
-
-def _private_count(ds: Dataset) -> int | None:
-    try:
-        return int(ds.private_block(_GROUP, _CREATOR)[_COUNT].value)
-    except Exception:  # absent, or pydicom cannot decode it
-        return None

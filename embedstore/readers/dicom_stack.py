@@ -8,7 +8,7 @@ from pydicom.dataset import Dataset
 
 from embedstore.contracts.record import Header
 from embedstore.readers.dicom_geometry import Plane
-from embedstore.readers.dicom_values import code, integer, number, text
+from embedstore.readers.dicom_values import code, integer, number, private_integer, text
 
 _SOP = "1.2.840.10008.5.1.4.1.1."
 CT, MR, PET = _SOP + "2", _SOP + "4", _SOP + "128"
@@ -45,14 +45,35 @@ def classic_whole(ds: Dataset, header: Header, plane: Plane | None) -> str | Non
 def classic_time(ds: Dataset) -> float | None:
     """Seconds since the start of the series or heartbeat, from what the class has for it.
 
-    PET: Frame Reference Time. Others: Temporal Position Identifier times Temporal Resolution, or Trigger
-    Time.
+    PET: Frame Reference Time. Others: the temporal position times Temporal Resolution (of echo-planar series
+    without it Repetition Time, in which they take one volume), or Trigger Time.
     """
     found = number(ds, "FrameReferenceTime") if code(ds, "Modality") == "PT" else None
     if found is None:
-        position, step = integer(ds, "TemporalPositionIdentifier"), number(ds, "TemporalResolution")
+        position, step = temporal_position(ds), number(ds, "TemporalResolution")
+        if step is None and "EP" in (text(ds, "ScanningSequence") or "").upper().split("\\"):
+            step = number(ds, "RepetitionTime")
         found = (position - 1) * step if position is not None and step else number(ds, "TriggerTime")
     return round(found / 1000, 6) if found is not None else None
+
+
+def temporal_position(ds: Dataset) -> int | None:
+    """Temporal Position Identifier, from 1; None when the header does not tell.
+
+    GE leaves it out of multi-phase series, but numbers their images phase by phase and says how many slices a
+    phase has; taken only where that agrees with the number of phases and with In-Stack Position Number.
+    """
+    found = integer(ds, "TemporalPositionIdentifier")
+    phases, image = integer(ds, "NumberOfTemporalPositions"), integer(ds, "InstanceNumber")
+    if found is not None or phases is None or phases < 2 or image is None or image < 1:
+        return found
+    slices = private_integer(ds, 0x0021, "GEMS_RELA_01", 0x4F)
+    if slices is None or slices < 1:
+        return None
+    phase, place = divmod(image - 1, slices)
+    if phase >= phases or integer(ds, "InStackPositionNumber") not in (None, place + 1):
+        return None
+    return phase + 1
 
 
 def _ct(ds: Dataset) -> tuple[object, ...]:
@@ -61,7 +82,7 @@ def _ct(ds: Dataset) -> tuple[object, ...]:
 
 
 def _mr(ds: Dataset) -> tuple[object, ...]:
-    temporal = integer(ds, "TemporalPositionIdentifier")
+    temporal = temporal_position(ds)
     return (
         temporal,
         integer(ds, "AcquisitionNumber") if temporal is None else None,

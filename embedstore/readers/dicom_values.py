@@ -121,6 +121,14 @@ def meaning(ds: Dataset | None, keyword: str) -> str | None:
     return text(item, "CodeMeaning") if item is not None else None
 
 
+def private_integer(ds: Dataset, group: int, creator: str, place: int) -> int | None:
+    """A whole number in a private block (PS3.5 7.8.1); None when the block is not there or damaged."""
+    try:
+        return int(ds.private_block(group, creator)[place].value)
+    except Exception:  # absent, empty, several values, or pydicom cannot decode it
+        return None
+
+
 def representation(raw: RawDataElement) -> str | None:
     """The VR: as written, or from the dictionary where it is not (implicit) or unknown (UN)."""
     return raw.VR if raw.VR not in (None, "UN") else vr_of(raw.tag)
