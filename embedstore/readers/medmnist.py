@@ -74,8 +74,8 @@ class MedMnistReader:
 
     def read(self, asset: Asset, want: Intensity = "display") -> Image:
         """One row: uint8 for "display", float32 for "raw". Raises ReadFailure."""
-        if want == "hu":
-            raise ReadFailure("its values are not Hounsfield units")
+        if want in ("hu", "suv"):
+            raise ReadFailure("its values are neither Hounsfield units nor uptake values")
         split, _, number = asset.part.rpartition("/")
         array = self._array(asset.source, "images" if split == "images" else f"{split}_images")
         if not (number.isascii() and number.isdigit()) or int(number) >= len(array):

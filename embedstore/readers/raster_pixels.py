@@ -5,7 +5,7 @@
   image, as for DICOM without a window (a 16-bit PNG may hold 10, 12 or 16 bits and does not say which).
 - Colour of 16 bits: the upper 8 bits; of floating point: 0..1 is the full range, otherwise stretched.
 - Transparency: composited on black, the background of most medical images.
-- EXIF orientation is applied; colour profiles are not.
+- EXIF orientation is applied, and the ICC profile of colour images of 8 bits (`icc`); that of greys is not.
 """
 
 from __future__ import annotations
@@ -21,9 +21,12 @@ from embedstore.readers.voi import stretch, to_uint8
 
 
 def as_image(values: NDArray[Any], want: Intensity) -> Image:
-    """(H, W), (H, W, 1..4) stored values to an Image. Raises ReadFailure for "hu" and other shapes."""
-    if want == "hu":
-        raise ReadFailure("its values are not Hounsfield units")
+    """(H, W), (H, W, 1..4) stored values to an Image.
+
+    Raises ReadFailure for "hu" and "suv", and for other shapes.
+    """
+    if want in ("hu", "suv"):
+        raise ReadFailure("its values are not " + ("Hounsfield units" if want == "hu" else "uptake values"))
     if values.ndim == 2:
         values = values[..., None]
     if values.ndim != 3 or values.shape[2] not in (1, 2, 3, 4) or 0 in values.shape:

@@ -9,15 +9,28 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from embedstore.contracts.record import Scalar
 from embedstore.errors import ReadFailure
+from embedstore.readers.icc import icc_status
 from embedstore.readers.quiet import quiet
-from embedstore.readers.raster_pillow import DAMAGED, TIFF, TURNED, check_size, opened, pillow_values
+from embedstore.readers.raster_pillow import (
+    DAMAGED,
+    DEEP_GREY,
+    TIFF,
+    TURNED,
+    PictureFacts,
+    check_size,
+    opened,
+    pillow_values,
+)
 from embedstore.readers.raster_pixels import upright
 from embedstore.settings import Limits
 
 _MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _SLIDES = ("svs", "ndpi", "bif", "scn", "qpi", "philips", "avs")
 _REDUCED, _MASK = 1, 4
+_PALETTE, _SEPARATED = 3, 5
+_ICC = 34675
 _SLIDE = "whole-slide images are not supported by this version"
 
 
@@ -26,8 +39,8 @@ def sniff(head: bytes) -> bool:
     return head[:4] in _MAGIC
 
 
-def page_sizes(stream: BinaryIO, limits: Limits) -> dict[int, tuple[int, int]]:
-    """Page number from 1 to (rows, columns) of the upright page, for every page that is an image of its own.
+def page_facts(stream: BinaryIO, limits: Limits) -> dict[int, PictureFacts]:
+    """Page number from 1 to what its tags say, for every page that is an image of its own.
 
     Raises ReadFailure for whole-slide pyramids, damaged files and pages beyond the limits.
     """
@@ -36,18 +49,21 @@ def page_sizes(stream: BinaryIO, limits: Limits) -> dict[int, tuple[int, int]]:
             with tifffile.TiffFile(stream) as file:
                 _refuse_slide(file)
                 pages = _pages(file, limits)
-                sizes = {number: _size(page) for number, page in pages.items()}
+                facts = {number: PictureFacts(*_size(page), _extra(page)) for number, page in pages.items()}
         except ReadFailure:
             raise
         except Exception:  # tifffile raises nearly any class on damaged data
             raise ReadFailure(DAMAGED) from None
-    for rows, columns in sizes.values():
-        check_size(rows, columns, limits)
-    return sizes
+    for page in facts.values():
+        check_size(page.rows, page.columns, limits)
+    return facts
 
 
-def read_page(stream: BinaryIO, number: int | None, limits: Limits) -> NDArray[Any]:
-    """Pixels of one page, upright; None is the only page of the file. Raises ReadFailure."""
+def read_page(stream: BinaryIO, number: int | None, limits: Limits, managed: bool) -> NDArray[Any]:
+    """Pixels of one page, upright; None is the only page of the file. Raises ReadFailure.
+
+    managed: colours of 8 bits are converted from the page's ICC profile to sRGB.
+    """
     with quiet("tifffile", "PIL"):
         try:
             with tifffile.TiffFile(stream) as file:
@@ -62,7 +78,7 @@ def read_page(stream: BinaryIO, number: int | None, limits: Limits) -> NDArray[A
             with opened(stream, limits, TIFF) as picture:
                 picture.seek(number - 1)
                 check_size(picture.size[1], picture.size[0], limits)
-                return pillow_values(picture)  # Pillow turns TIFF pages upright itself
+                return pillow_values(picture, managed)  # Pillow turns TIFF pages upright itself
         except ReadFailure:
             raise
         except Exception:  # decoders raise nearly any class on damaged data
@@ -96,6 +112,27 @@ def _pages(file: Any, limits: Limits) -> dict[int, Any]:
         for number, page in enumerate(file.pages, start=1)
         if number == 1 or not page.subfiletype & (_REDUCED | _MASK)
     }
+
+
+def _extra(page: Any) -> dict[str, Scalar]:
+    """Which display rule the page falls under, and what becomes of its colour profile."""
+    colour = int(page.photometric) not in (0, 1) and page.samplesperpixel >= 3
+    kind, bits = page.dtype.kind if page.dtype is not None else "u", int(page.bitspersample or 8)
+    if int(page.photometric) == _PALETTE:
+        words = "palette"
+    elif not _is_deep(page):
+        words = "colour as stored" if colour else f"{bits} bits as stored"
+    elif not colour:
+        words = DEEP_GREY
+    else:
+        words = f"colour, upper 8 of {bits} bits" if kind == "u" else f"colour, 0 to 1 or {DEEP_GREY}"
+    extra: dict[str, Scalar] = {"display": f"{words}, on black" if page.extrasamples else words}
+    tag = page.tags.get(_ICC)
+    if tag is not None and colour:
+        mode = "CMYK" if int(page.photometric) == _SEPARATED else "RGB"
+        deep = "ignored: colours of more than 8 bits" if _is_deep(page) else None
+        extra["icc"] = deep or icc_status(bytes(tag.value), mode) or "ignored: the profile is empty"
+    return extra
 
 
 def _size(page: Any) -> tuple[int, int]:

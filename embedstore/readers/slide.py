@@ -91,9 +91,9 @@ class SlideReader:
         yield from found
 
     def read(self, asset: Asset, want: Intensity = "display") -> Image:
-        """Decode one tile or the overview. Raises ReadFailure, also for "hu", which slides do not have."""
-        if want == "hu":
-            raise ReadFailure("a slide has no Hounsfield units")
+        """Decode one tile or the overview. Raises ReadFailure, also for "hu" and "suv", which slides have not."""
+        if want in ("hu", "suv"):
+            raise ReadFailure("a slide has neither Hounsfield units nor uptake values")
         tile = None if asset.part == _OVERVIEW else Tile.of(asset.part)
         with self._lock, self._opened(asset.source, tile) as kept:
             facts = kept.slide.facts

@@ -1,4 +1,4 @@
-"""PNG, JPEG, TIFF, BMP and WebP: every mode, pages, orientation, and what is refused."""
+"""PNG, JPEG, JPEG 2000, TIFF, BMP and WebP: every mode, pages, orientation, and what is refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image as Pillow
-from PIL import ImageOps, PngImagePlugin
+from PIL import ImageCms, ImageOps, PngImagePlugin
 
 from embedstore.contracts.record import Asset
 from embedstore.errors import ReadFailure
@@ -243,3 +243,109 @@ def test_cut_and_damaged_files_are_refused():
 def test_a_photograph_has_no_hounsfield_units():
     with pytest.raises(ReadFailure, match="Hounsfield"):
         read(saved(GREY), "hu")
+
+
+class TestDepth:
+    """Pillow clips deep values to 8 bits where it converts; what is read here is what was written."""
+
+    @pytest.mark.parametrize("options", [{"no_jp2": True}, {}], ids=["code stream", "boxes"])
+    def test_jpeg_2000(self, options):
+        for pixels in (GREY, COLOUR):
+            assert np.array_equal(
+                read(saved(pixels, "JPEG2000", irreversible=False, **options)).squeeze(), pixels
+            )
+
+    @pytest.mark.parametrize("bits", [10, 12, 16])
+    def test_deep_jpeg_2000_keeps_its_values(self, bits):
+        """Pillow shifts 12 bits up to 16."""
+        import imagecodecs
+
+        deep = (np.arange(40 * 50).reshape(40, 50) * (2**bits - 1) // 1999).astype(np.uint16)
+        data = imagecodecs.jpeg2k_encode(deep, level=0, bitspersample=bits, codecformat="jp2")
+        source = BytesSource(bytes(data))
+        assert np.array_equal(read(source, "raw")[..., 0], deep)
+        shown = read(source)[..., 0]
+        assert (shown.min(), shown.max()) == (0, 255)
+        assert assets(source)[0].header.extra["display"] == "percentiles 0.5 to 99.5"
+
+    @pytest.mark.parametrize(
+        ("pixels", "rule"),
+        [
+            (GREY, "8 bits as stored"),
+            (COLOUR, "colour as stored"),
+            (np.dstack([COLOUR, GREY]), "colour as stored, on black"),
+            (GREY.astype(np.uint16) * 200, "percentiles 0.5 to 99.5"),
+        ],
+    )
+    @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+    def test_the_rule_is_told_from_the_header(self, kind, pixels, rule):
+        assert assets(saved(pixels, kind))[0].header.extra["display"] == rule
+
+    def test_rules_of_other_kinds(self):
+        one = Pillow.fromarray(GREY > 99)
+        assert assets(saved(one))[0].header.extra["display"] == "1 bits as stored"
+        assert assets(saved(Pillow.fromarray(COLOUR).quantize(16)))[0].header.extra["display"] == "palette"
+        deep = tiff(COLOUR.astype(np.uint16), photometric="rgb")
+        assert assets(deep)[0].header.extra["display"] == "colour, upper 8 of 16 bits"
+        unit = tiff(COLOUR.astype(np.float32), photometric="rgb")
+        assert assets(unit)[0].header.extra["display"].startswith("colour, 0 to 1")
+
+    def test_an_animation_tells_how_long_it_is(self):
+        frames = [Pillow.fromarray(COLOUR), Pillow.fromarray(255 - COLOUR)]
+        for kind, options in (("PNG", {}), ("WEBP", {"lossless": True})):
+            source = saved(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+            assert assets(source)[0].header.extra["NumberOfFrames"] == 2
+            assert np.array_equal(read(source), COLOUR)
+        assert "NumberOfFrames" not in assets(saved(COLOUR))[0].header.extra
+
+
+def profile() -> bytes:
+    """sRGB with its red and blue colorants exchanged."""
+    made = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    tags = {bytes(made[at : at + 4]): at for at in range(132, 132 + 12 * 20, 12)}
+    red, blue = slice(tags[b"rXYZ"] + 4, tags[b"rXYZ"] + 12), slice(tags[b"bXYZ"] + 4, tags[b"bXYZ"] + 12)
+    made[red], made[blue] = made[blue], made[red]
+    return bytes(made)
+
+
+class TestColour:
+    @pytest.mark.parametrize(
+        ("kind", "options"),
+        [
+            ("PNG", {}),
+            ("TIFF", {}),
+            ("WEBP", {"lossless": True}),
+            ("JPEG", {"quality": 100, "subsampling": 0}),
+        ],
+    )
+    def test_profiles_become_srgb(self, kind, options):
+        flat = np.broadcast_to(np.array([200, 90, 30], np.uint8), (16, 16, 3))
+        source = saved(np.ascontiguousarray(flat), kind, icc_profile=profile(), **options)
+        assert np.abs(read(source).astype(int) - flat[..., ::-1]).max() <= 3
+        assert np.abs(read(source, "raw") - flat).max() <= 2
+        assert assets(source)[0].header.extra["icc"] == "converted"
+
+    def test_transparency_is_no_colour(self):
+        clear = np.dstack([COLOUR, np.full_like(GREY, 255)])
+        source = saved(clear, icc_profile=profile())
+        assert np.abs(read(source).astype(int) - COLOUR[..., ::-1]).max() <= 2
+
+    def test_a_broken_profile_is_ignored_and_said(self):
+        for kind in ("PNG", "TIFF"):
+            source = saved(COLOUR, kind, icc_profile=profile()[:300])
+            assert np.array_equal(read(source), COLOUR)
+            assert assets(source)[0].header.extra["icc"] == "ignored: the profile is cut short"
+
+    def test_greys_and_deep_colours_are_left_alone(self):
+        assert np.array_equal(read(saved(GREY, icc_profile=profile()))[..., 0], GREY)
+        deep = tiff(COLOUR.astype(np.uint16) << 8, photometric="rgb", iccprofile=profile())
+        assert np.array_equal(read(deep), COLOUR)
+        assert "more than 8 bits" in assets(deep)[0].header.extra["icc"]
+
+    def test_cmyk_and_ycck(self):
+        """Adobe stores ink inverted; without a profile, RGB is (255 - C)(255 - K) / 255."""
+        ink = Pillow.new("CMYK", (16, 16), (40, 90, 200, 30))
+        by_hand = [(255 - c) * (255 - 30) / 255 for c in (40, 90, 200)]
+        source = saved(ink, "JPEG", quality=100)
+        assert assets(source)[0].header.extra["display"] == "CMYK to RGB"
+        assert np.abs(read(source)[0, 0] - by_hand).max() <= 3
