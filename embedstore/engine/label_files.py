@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,9 @@ from embedstore.contracts.query import Item
 from embedstore.errors import UsageError
 
 # A spreadsheet runs a cell that begins so as a formula (CWE-1236); an apostrophe makes it text again.
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = tuple("=+-@|%\t\r\n＝＋－＠")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,11 +81,20 @@ def _write_csv(
         writer = csv.writer(stream)
         writer.writerow(names)
         for row in rows:
-            writer.writerow([_defused(value) for value in _record(label_set, row).values()])
+            writer.writerow([csv_safe(value) for value in _record(label_set, row).values()])
 
 
-def _defused(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value
+def csv_safe(value: object) -> str:
+    """A cell that no spreadsheet takes for a formula: an apostrophe stands before one that begins like it.
+
+    None is the empty cell. Numbers, also written ones, stay as they are (OWASP, "CSV Injection").
+    """
+    if value is None:
+        return ""
+    text = _SURROGATES.sub("\ufffd", str(value).replace("\x00", ""))
+    if text.lstrip(" \u00a0\u200b\ufeff").startswith(_FORMULA) and not _NUMBER.fullmatch(text):
+        return "'" + text
+    return text
 
 
 def _write_parquet(

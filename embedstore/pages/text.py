@@ -23,8 +23,6 @@ _CONTROLS = re.compile(
     "]"
 )
 _SURROGATES = re.compile("[\ud800-\udfff]")
-_FORMULA = tuple("=+-@|%\t\r\n＝＋－＠")
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def terminal_safe(text: str) -> str:
@@ -42,16 +40,3 @@ def one_line(text: str, longest: int = 0) -> str:
     """`terminal_safe` text with white space collapsed, cut to `longest` characters (0: all of it)."""
     line = " ".join(terminal_safe(text).split())
     return line if not longest or len(line) <= longest else line[: longest - 1].rstrip() + "…"
-
-
-def csv_safe(value: object) -> str:
-    """A cell that no spreadsheet takes for a formula: an apostrophe stands before one that begins like it.
-
-    None is the empty cell. Numbers, also written ones, stay as they are (OWASP, "CSV Injection").
-    """
-    if value is None:
-        return ""
-    text = _SURROGATES.sub("\ufffd", str(value).replace("\x00", ""))
-    if text.lstrip(" \u00a0\u200b\ufeff").startswith(_FORMULA) and not _NUMBER.fullmatch(text):
-        return "'" + text
-    return text
