@@ -203,7 +203,7 @@ def _model_summary(workspace: Workspace, label_set: LabelSet, truth: str | None)
     known = _truth(workspace, label_set, row.items, truth)
     if known is not None:
         summary["accuracy"] = _agreement(workspace, row.items, row.labels, known)
-        # The majority skips its ties, which are the hard ones: only on what it decided are the two comparable.
+        # The majority skips its ties, which are the hard ones: only what it decided can be compared.
         decided = np.where(row.majority >= 0, row.labels, ABSTAIN)
         summary["accuracy_where_majority_decided"] = _agreement(workspace, row.items, decided, known)
         summary["majority_accuracy"] = _agreement(workspace, row.items, row.majority, known)

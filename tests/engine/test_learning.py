@@ -81,7 +81,7 @@ voters:
     )
     filled.run_votes(VoteRequest(voters=voters))
     model = filled.fit_label_model("brightness", truth="attr.bright").model
-    # The voters contradict each other on the dark films of site B: 4 of its 12 patients are bright, 2 films each.
+    # They contradict each other on the dark films of site B: 8 of its 12 patients, 2 films each.
     assert model["majority_undecided"] == 16
     assert model["majority_coverage"] == pytest.approx(44 / 60)
     assert model["accuracy"]["n_images"] == 60
