@@ -91,7 +91,7 @@ class SlideReader:
         yield from found
 
     def read(self, asset: Asset, want: Intensity = "display") -> Image:
-        """Decode one tile or the overview. Raises ReadFailure, also for "hu" and "suv", which slides have not."""
+        """Decode one tile or the overview. Raises ReadFailure, also for "hu" and "suv"."""
         if want in ("hu", "suv"):
             raise ReadFailure("a slide has neither Hounsfield units nor uptake values")
         tile = None if asset.part == _OVERVIEW else Tile.of(asset.part)
