@@ -142,8 +142,8 @@ class Gate:
             found["numbers"].update({getattr(header, name)} - {None})
         for name in ("study_date", "acquisition_date"):
             found["dates"].update({getattr(header, name)} - {None})
-        if header.institution and not self.profile.institution:
-            found["phrases"].add(header.institution)
+        if not self.profile.institution:
+            found["phrases"].update(place for place in (header.institution, header.site) if place)
         for name, value in header.extra.items():
             kind = next((kind for pattern, kind in _EXPLANATORY if pattern.search(name.lower())), None)
             if kind is not None and name not in self.kept:
@@ -243,7 +243,7 @@ class _Through:
         return self._by_kind(name, dictionary_VR(tag), value, listed=row is not None)
 
     def _by_kind(self, name: str, vr: str, value: Scalar, listed: bool) -> Scalar | None:
-        """A value the profile keeps: numbers, codes, dates; text only when the table names it."""
+        """A value the profile keeps: numbers, codes, dates; short text when the table names it."""
         if vr in _NUMERIC:
             return value if not isinstance(value, str) or _are_numbers(value) else None
         if not isinstance(value, str):
@@ -254,7 +254,9 @@ class _Through:
             return self.date(value)
         if vr == "UI":
             return value if value.startswith("1.2.840.10008.") or listed else None
-        if vr in ("LO", "SH", "ST", "LT", "UT", "UC") and (listed or name in _HARMLESS):
+        if vr in ("LO", "SH", "UC") and (
+            listed or name in _HARMLESS
+        ):  # a narrative (LT, ST, UT) never passes
             return self.text(value)
         return value if vr in ("TM", "AS") and listed else None
 

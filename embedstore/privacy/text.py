@@ -58,7 +58,8 @@ _ANY_DATE = re.compile(
 _CONTACTS = re.compile(
     r"[\w.+\-]{1,64}@[\w\-]{1,63}(?:\.[\w\-]{1,63}){1,8}"
     r"|https?://\S{1,500}"
-    r"|(?<!\w)(?:tel|phone|fon|fax|mobile?|pager|beeper)\.?:?[ \t]*\+?[\d(][\d ()/\-.]{4,20}\d"
+    r"|(?<!\w)(?:call|telephone|telefon|tel|phone|fon|fax|mobile?|pager|beeper)\.?:?[ \t]*"
+    r"\+?[\d(][\d ()/\-.]{4,20}\d"
     r"|(?<![\w.])\+\d{1,3}[ \-.]?(?:\(?\d{1,5}\)?[ \-./]?){2,6}\d"
     r"|(?<![\w.\-])\(?\d{3}\)?[ .\-]\d{3}[.\-]\d{4}(?![\w\-])"
 )
