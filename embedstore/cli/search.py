@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from embedstore.contracts.query import Answer, Hit, Item
     from embedstore.engine.store import Store
 
-_THUMBNAIL = 252
+_THUMBNAIL = 320
 
 
 @click.command()
@@ -124,7 +124,7 @@ def bridge_sentence(bridge: Mapping[str, Any]) -> str:
 def _write_sheet(path: Path, store: Store, answer: Answer) -> None:
     from embedstore.pages.contact_sheet import contact_sheet
 
-    page = contact_sheet(answer, lambda item_id: store.thumbnail(item_id, _THUMBNAIL))
+    page = contact_sheet(answer, lambda item_id: store.thumbnail(item_id, _THUMBNAIL, "jpeg"))
     path.write_text(page, encoding="utf-8")
 
 

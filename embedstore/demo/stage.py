@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as Picture
 
 from embedstore.contracts.query import Item
 from embedstore.contracts.record import Asset
@@ -30,7 +28,6 @@ from embedstore.settings import Limits
 SITE_A, SITE_B = "site = 'A'", "site = 'B'"
 LABELLED_SHARE = 0.3
 PICTURE = 256
-_QUALITY = 88
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,13 +86,7 @@ class Stage:
 
     def picture(self, item: Item) -> bytes | None:
         """A JPEG of an image in the store for the page; None when it cannot be read now."""
-        png = self.store.thumbnail(item.id, PICTURE)
-        if png is None:
-            return None
-        shown = Picture.open(io.BytesIO(png))
-        out = io.BytesIO()
-        shown.convert("L" if shown.mode in ("L", "1", "I;16") else "RGB").save(out, "JPEG", quality=_QUALITY)
-        return out.getvalue()
+        return self.store.thumbnail(item.id, PICTURE, "jpeg")
 
 
 def load_films(store: Store, progress: Progress) -> Films:

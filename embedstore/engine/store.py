@@ -37,7 +37,7 @@ from embedstore.engine.requests import (
     ZeroShotResult,
     silent,
 )
-from embedstore.engine.thumbnails import Thumbnails
+from embedstore.engine.thumbnails import Form, Thumbnails
 from embedstore.engine.workspace import Workspace
 from embedstore.settings import Settings
 from embedstore.storage.catalog import Catalog
@@ -103,9 +103,9 @@ class Store:
         """Images and reports that pass a filter, all when there is none."""
         return _search.items_where(self._workspace, where)
 
-    def thumbnail(self, item_id: int, size: int = 160) -> bytes | None:
-        """PNG that fits in size x size pixels; None for a report or when the source is gone."""
-        return self._thumbnails.png(item_id, size)
+    def thumbnail(self, item_id: int, size: int = 160, form: Form = "png") -> bytes | None:
+        """PNG or JPEG that fits in size x size pixels; None for a report or when the source is gone."""
+        return self._thumbnails.picture(item_id, size, form)
 
     @cached_property
     def _thumbnails(self) -> Thumbnails:

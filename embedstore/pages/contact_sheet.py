@@ -44,7 +44,7 @@ class _Sheet:
 def contact_sheet(answer: Answer, thumbnails: Thumbnails) -> str:
     """One self-contained HTML page: no script, nothing fetched, every text escaped.
 
-    thumbnails: pictures at any size; 252 pixels are shown.
+    thumbnails: pictures at any size; at least 320 pixels are shown.
     """
     shown = answer.query.like
     picture = thumbnails(shown) if shown is not None else None

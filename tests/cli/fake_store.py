@@ -165,7 +165,7 @@ class FakeStore:
             note=self.note,
         )
 
-    def thumbnail(self, item_id: int, size: int = 160) -> bytes | None:
+    def thumbnail(self, item_id: int, size: int = 160, form: str = "png") -> bytes | None:
         return None
 
     def fit_bridge(self, request: Any) -> BridgeCard:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from embedstore.contracts.query import Query
 from embedstore.errors import FilterError, NotFound, UsageError
+from embedstore.pages.contact_sheet import contact_sheet
 
 
 @pytest.mark.parametrize("index", ["exact", "faiss"])
@@ -53,6 +57,28 @@ def test_patients_are_not_crowded_out_by_their_own_images(filled):
     assert len(set(patients)) == len(patients) == 12
     without = filled.search(Query(like=1, k=60, exclude_patient="P0"))
     assert len(without.hits) == 58
+
+
+def test_a_contact_sheet_shows_enough_to_see_by_and_stays_small(store, ask, tmp_path):
+    rng = np.random.default_rng(0)
+    ramp = np.add.outer(np.arange(700), np.arange(800)) / 6
+    for n in range(50):
+        noisy = (ramp + rng.normal(0, 12, ramp.shape)).clip(0, 255).astype(np.uint8)
+        Image.fromarray(noisy).save(tmp_path / f"{n}.png")
+    store.ingest(ask(*sorted(tmp_path.glob("*.png"))))
+    answer = store.search(Query(like=1, k=50))
+    sizes = []
+
+    def shown(item_id):
+        picture = store.thumbnail(item_id, 320, "jpeg")
+        sizes.append(Image.open(io.BytesIO(picture)).size)
+        return picture
+
+    page = contact_sheet(answer, shown)
+    assert set(sizes) == {(320, 280)}
+    assert page.count("data:image/jpeg;base64,") == 51  # the query as well
+    assert len(page) < 4_000_000
+    assert not re.search(r'(src|href)="(?!data:|#)', page)
 
 
 def test_reports_are_searched_by_words(filled):
