@@ -4,13 +4,17 @@ Image: grey 8x8 thumbnail, 16-bin histogram, mean and spread; text: signed hashi
 (Weinberger et al. 2009, "Feature hashing"). Each goes through fixed signs drawn from sha256 (Achlioptas 2003,
 "Database-friendly random projections") into one 64-dimensional space. It has learned nothing: images
 compare by their looks, texts by their words, and an image against a text by chance.
+
+Profiles show what a recipe can ask for: `ct` and `ct-windows` read Hounsfield units, through one named window
+or three as channels, `pet` reads standardised uptake values.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+import types
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -18,8 +22,9 @@ from embedstore.contracts.encoder import EncoderSpec, LoadRequest, TowerSpec, We
 from embedstore.contracts.image import F32, ImageInput
 from embedstore.encoders.batching import check_texts, in_batches, stack
 from embedstore.encoders.geometry import CropRoi, Resize
-from embedstore.encoders.intensity import Rescale, ToGrey
+from embedstore.encoders.intensity import Rescale, ToGrey, Window
 from embedstore.encoders.preprocess import Recipe
+from embedstore.encoders.windows import Windows, ct_window
 from embedstore.errors import UsageError
 from embedstore.fingerprint import bytes_sha256
 
@@ -27,14 +32,19 @@ DIM = 64
 _SIDE = 8
 _BINS = 16
 _FEATURES = _SIDE * _SIDE + _BINS + 3
-_RECIPE = Recipe(
-    (
-        CropRoi(),
-        ToGrey(),
-        Resize(size=(_SIDE, _SIDE), mode="squash", interpolation="bilinear"),
-        Rescale(),
-    )
+_THUMBNAIL = Resize(size=(_SIDE, _SIDE), mode="squash", interpolation="bilinear")
+_RECIPES: Mapping[str, Recipe] = types.MappingProxyType(
+    {
+        "default": Recipe((CropRoi(), ToGrey(), _THUMBNAIL, Rescale())),
+        "ct": Recipe((CropRoi(), ToGrey(), ct_window("soft_tissue"), _THUMBNAIL), wants="hu"),
+        "ct-windows": Recipe(
+            (CropRoi(), ToGrey(), Windows.named("lung", "mediastinum", "bone"), _THUMBNAIL), wants="hu"
+        ),
+        # Up to 10 g/ml, as FDG is commonly read.
+        "pet": Recipe((CropRoi(), ToGrey(), Window(center=5.0, width=10.0), _THUMBNAIL), wants="suv"),
+    }
 )
+_CHANNELS: Mapping[str, int] = types.MappingProxyType({"ct-windows": 3})
 _WORD = re.compile(r"\w+")
 
 
@@ -50,21 +60,22 @@ class ReferenceEncoder:
 
     def __init__(self, template: EncoderSpec) -> None:
         self.batch_size = 32
-        self.preparation = _RECIPE.apply
-        self._projection = _signs("embedstore reference image", _FEATURES * DIM).reshape(_FEATURES, DIM)
+        self.preparation = _RECIPES[template.profile].apply
+        features = _FEATURES * _CHANNELS.get(template.profile, 1)
+        self._projection = _signs("embedstore reference image", features * DIM).reshape(features, DIM)
         self._bias = 0.1 * _signs("embedstore reference text", DIM)
         weights = bytes_sha256(self._projection.tobytes() + self._bias.tobytes())
         self.spec = bind(template, weights, {"image": DIM, "text": DIM})
 
     def prepare_image(self, image: ImageInput) -> F32:
-        """(1, 8, 8) float32 in [0, 1]."""
+        """(1, 8, 8) float32 in [0, 1]; (3, 8, 8) with three windows."""
         return self.preparation(image)
 
     def forward_images(self, batch: F32) -> F32:
-        """(n, 1, 8, 8) to (n, 64); each row by itself, so that it cannot depend on its batch."""
+        """(n, channels, 8, 8) to (n, 64); each row by itself, so that it cannot depend on its batch."""
         if not len(batch):
             return np.empty((0, DIM), dtype=np.float32)
-        return stack([_features(row) @ self._projection for row in batch])
+        return stack([np.concatenate([*map(_features, row)]) @ self._projection for row in batch])
 
     def encode_images(self, images: Sequence[ImageInput]) -> F32:
         """(n, 64) float32."""
@@ -101,9 +112,12 @@ class ReferenceFactory:
     """Entry point `reference`."""
 
     def spec(self, name: str, profile: str = "default") -> EncoderSpec:
-        """The template. Raises UsageError for an argument or a profile other than "default"."""
-        if name != "reference" or profile != "default":
-            raise UsageError(f"encoder '{name}' with profile '{profile}': only 'reference', 'default' exists")
+        """The template. Raises UsageError for an argument or an unknown profile."""
+        if name != "reference" or profile not in _RECIPES:
+            raise UsageError(
+                f"encoder '{name}' has no profile '{profile}': 'reference' has {', '.join(_RECIPES)}"
+            )
+        recipe = _RECIPES[profile]
         return EncoderSpec(
             name="reference",
             version="1",
@@ -111,7 +125,8 @@ class ReferenceFactory:
                 TowerSpec(
                     kind="image",
                     dim=DIM,
-                    preprocess=_RECIPE.to_json(),
+                    preprocess=recipe.to_json(),
+                    wants=recipe.wants,
                     pooling="signed projection",
                     metric="cosine",
                 ),
@@ -126,6 +141,7 @@ class ReferenceFactory:
             licence="Apache-2.0",
             source="built in",
             shared_space=True,
+            profile=profile,
             notes="learned nothing; for tests",
         )
 

@@ -85,6 +85,8 @@ def _scaled(unit: NDArray[np.float64], wants: Intensity) -> NDArray[Any]:
     if wants == "display":
         pixels: NDArray[np.uint8] = np.rint(unit * 255).astype(np.uint8)
         return pixels
+    if wants == "suv":
+        return (unit * 12).astype(np.float32)
     return (unit * 2000 - (1000 if wants == "hu" else 0)).astype(np.float32)
 
 

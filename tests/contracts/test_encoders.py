@@ -22,6 +22,28 @@ class TestReference(EncoderContract):
     entry = "embedstore.encoders.reference:factory"
 
 
+class TestReferenceOfOneWindow(TestReference):
+    request = LoadRequest(threads=1, profile="ct")
+
+
+class TestReferenceOfThreeWindows(TestReference):
+    request = LoadRequest(threads=1, profile="ct-windows")
+
+
+class TestReferenceOfUptake(TestReference):
+    request = LoadRequest(threads=1, profile="pet")
+
+
+def test_profiles_are_spaces_of_their_own():
+    encoders = [
+        reference.factory.load("reference", LoadRequest(profile=profile))
+        for profile in ("default", "ct", "ct-windows", "pet")
+    ]
+    assert len({encoder.spec.tower("image").space for encoder in encoders}) == 4
+    with pytest.raises(UsageError, match="default, ct, ct-windows, pet"):
+        reference.factory.spec("reference", "mr")
+
+
 def test_the_reference_is_found_by_entry_point():
     assert find_plugin(ENCODERS, "reference").load() is reference.factory
 
