@@ -79,11 +79,13 @@ def _text(result: ZeroShotResult) -> Iterator[Renderable]:
     yield f"{len(result.rows)} images scored for {', '.join(result.classes)}; {labelled} labelled."
     if not result.calibrated:
         yield "Uncalibrated: the scores are for ranking only, they are not probabilities (--calibrate-where)."
+        if labelled:
+            yield "The labels are a threshold on uncalibrated scores: they may be no better than chance."
     if result.bridge is not None:
         yield bridge_sentence(result.bridge)
     if result.calibrated or labelled:
         yield table(
-            ("id", "path", *result.classes, "label"),
+            ("id", "path", *result.classes, "label" if result.calibrated else "label (uncalibrated)"),
             [_row(row, result) for row in result.rows[:_SHOWN]],
             widest="path",
         )

@@ -143,7 +143,8 @@ class ZeroShotRow:
     """scores and probabilities by class (for findings: of being present).
 
     label: the class, for findings those present, comma-separated ("" when all are absent); None with the
-    reason when it abstains (for findings: on all of them). findings: "present", "absent" or None each.
+    reason when it abstains (for findings: on all of them). A label without probabilities, by a threshold on
+    the score, has the reason "uncalibrated". findings: "present", "absent" or None each.
     """
 
     id: int

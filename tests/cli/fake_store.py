@@ -95,6 +95,7 @@ class FakeStore:
     home: ClassVar[Path] = Path()
     bridge: ClassVar[Any] = None
     note: ClassVar[str] = ""
+    label: ClassVar[str | None] = None
     findings: ClassVar[tuple[Finding, ...]] = ()
 
     def __init__(self, path: Path) -> None:
@@ -107,10 +108,11 @@ class FakeStore:
         cls.home = home
         cls.bridge = None
         cls.note = ""
+        cls.label = None
         cls.findings = ()
 
     @classmethod
-    def create(cls, path: Path, db: str | None = None) -> Self:
+    def create(cls, path: Path, db: str | None = None, deidentified: bool = False) -> Self:
         cls.asked.append((path, db))
         return cls(path)
 
@@ -183,7 +185,7 @@ class FakeStore:
             patient="p",
             scores={"effusion": 0.2},
             probabilities=None,
-            label=None,
+            label=self.label,
             reason="uncalibrated",
         )
         return ZeroShotResult(

@@ -91,6 +91,15 @@ def test_zeroshot_says_ranking_only(
     assert "ranking only" in embedstore("zeroshot", "--classes", classes).out
 
 
+def test_zeroshot_says_that_labels_are_uncalibrated(
+    fake_store: type[FakeStore], embedstore: Callable[..., Ran], classes: Path
+) -> None:
+    fake_store.label = "effusion"
+    text = embedstore("zeroshot", "--classes", classes, "--threshold", "0.1").out
+    assert "no better than chance" in text
+    assert "label (uncalibrated)" in text
+
+
 def test_zeroshot_knows_the_shipped_prompts(
     fake_store: type[FakeStore], embedstore: Callable[..., Ran]
 ) -> None:
