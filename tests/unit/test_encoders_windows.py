@@ -67,7 +67,7 @@ def disc(height, width, row, column, radius, level):
 
 
 @given(
-    row=st.integers(60, 140),
+    row=st.integers(70, 140),
     column=st.integers(60, 240),
     radius=st.integers(30, 55),
     level=st.integers(60, 255),
