@@ -88,13 +88,12 @@ def attributes(ds: Dataset, left_out: frozenset[str] = _COLUMNS) -> dict[str, Sc
 
 
 def _gather(ds: Dataset, found: dict[str, Scalar], left_out: frozenset[str]) -> None:
-    signed = _signed(ds)
-    for tag in ds.keys():  # noqa: SIM118 - iterating over a dataset decodes every value
+    context = _context(ds)
+    for tag, raw in ds.items():  # as they are; iterating over the dataset itself decodes every value
         keyword = keyword_of(int(tag))
         if keyword is None or keyword in left_out or keyword in found:
             continue
-        raw = ds.get_item(tag, keep_deferred=True)
-        value = _raw_value(ds, raw, signed) if isinstance(raw, RawDataElement) else _known_value(raw)
+        value = _raw_value(raw, context) if isinstance(raw, RawDataElement) else _known_value(raw)
         if value is not None and value != "":
             found[keyword] = value
         if len(found) >= MOST_ATTRIBUTES:
@@ -120,14 +119,20 @@ def _signed(ds: Dataset) -> bool:
     return raw is not None and raw.value in (1, b"\1\0", b"\0\1")
 
 
-def _raw_value(ds: Dataset, raw: RawDataElement, signed: bool) -> Scalar | None:
+def _context(ds: Dataset) -> _Context:
+    implicit, little = ds.original_encoding
+    return _Context(Coding(bool(implicit), little is not False), ds.original_character_set, _signed(ds))
+
+
+def _raw_value(raw: RawDataElement, context: _Context) -> Scalar | None:
     value = raw.value
     if not isinstance(value, bytes) or not value:
         return None
-    unknown = raw.VR == "UN"  # such a value is implicit little endian (PS3.5 6.2.2 note 2)
-    coding = Coding(raw.is_implicit_VR or unknown, raw.is_little_endian or unknown)
-    context = _Context(coding, ds.original_character_set, signed)
-    vr = raw.VR if raw.VR is not None and not unknown else vr_of(int(raw.tag))
+    vr = raw.VR
+    if vr is None or vr == "UN":
+        vr = vr_of(int(raw.tag))
+        if raw.VR == "UN":  # such a value is implicit little endian (PS3.5 6.2.2 note 2)
+            context = _Context(Coding(True, True), context.encodings, context.signed)
     if vr == "SQ":
         return _as_json(_nested(value, 0, len(value), context, _Budget(MOST_JSON), 1))
     return _scalar(vr, value, context)
@@ -211,7 +216,7 @@ def _nested_item(
     for tag, written, start, length in elements(data, begin, end, context.coding):
         if tag == _CHARSET:
             context = _with_charset(context, data[start : start + length])
-        keyword = keyword_of(tag)
+        keyword = keyword_of(int(tag))
         if keyword is None or not length:
             continue
         vr = written if written not in (None, "UN") else vr_of(tag)
@@ -261,7 +266,7 @@ def _known_items(sequence: Items, budget: _Budget, depth: int) -> list[dict[str,
 
 
 def _known_pairs(item: Dataset, budget: _Budget, depth: int) -> Iterator[tuple[str, Any]]:
-    signed = _signed(item)
+    context = _context(item)
     for tag in item.keys():  # noqa: SIM118 - iterating over a dataset decodes every value
         keyword = keyword_of(int(tag))
         if keyword is None:
@@ -271,7 +276,7 @@ def _known_pairs(item: Dataset, budget: _Budget, depth: int) -> Iterator[tuple[s
         if getattr(raw, "VR", None) == "SQ" or vr_of(int(tag)) == "SQ":
             value = _known_items(item[tag].value, budget, depth + 1)
         else:
-            value = _raw_value(item, raw, signed) if isinstance(raw, RawDataElement) else _known_value(raw)
+            value = _raw_value(raw, context) if isinstance(raw, RawDataElement) else _known_value(raw)
         if value is None or value == "":
             continue
         if not budget.take(len(keyword) + 6 + (0 if isinstance(value, list) else len(str(value)))):

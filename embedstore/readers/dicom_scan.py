@@ -86,6 +86,12 @@ def scan_header(stream: BinaryIO, size: int) -> Dataset | None:
         return header
 
 
+@lru_cache(maxsize=8192)
+def tag_of(number: int) -> BaseTag:
+    """The tag of a number, the same object each time: looking it up in a dataset is then quick."""
+    return BaseTag(number)
+
+
 def elements(data: bytes, at: int, end: int, coding: Coding) -> list[Found]:
     """The elements of one dataset in `data[at:end]`, up to the end of an item.
 
@@ -165,7 +171,7 @@ def _raw(data: bytes, at: int, end: int, coding: Coding) -> tuple[_Raw, int]:
     for number, vr, start, length in found:
         if length > _LARGE_VALUE:
             raise Unusual
-        tag = BaseTag(number)
+        tag = tag_of(number)
         value = data[start : start + length] if length else _empty(vr)
         raw[tag] = RawDataElement(tag, vr, length, value, start, implicit, little)
     return raw, at

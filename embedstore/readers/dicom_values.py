@@ -20,6 +20,7 @@ from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
 
 from embedstore.readers.dicom_charset import decode, printable
+from embedstore.readers.dicom_scan import tag_of
 
 NUMERIC = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "UV": "Q", "SV": "q"}
 TEXTUAL = frozenset(("LO", "SH", "LT", "ST", "UT", "UC"))
@@ -131,7 +132,7 @@ def private_integer(ds: Dataset, group: int, creator: str, place: int) -> int | 
 
 def representation(raw: RawDataElement) -> str | None:
     """The VR: as written, or from the dictionary where it is not (implicit) or unknown (UN)."""
-    return raw.VR if raw.VR not in (None, "UN") else vr_of(raw.tag)
+    return raw.VR if raw.VR not in (None, "UN") else vr_of(int(raw.tag))
 
 
 def text_of(ds: Dataset, raw: RawDataElement) -> str | None:
@@ -184,7 +185,7 @@ def _raw(ds: Dataset, keyword: str) -> Any:
 @cache
 def _tag(keyword: str) -> BaseTag | None:
     number = tag_for_keyword(keyword)
-    return None if number is None else BaseTag(number)
+    return None if number is None else tag_of(number)
 
 
 @lru_cache(maxsize=8192)
