@@ -70,7 +70,8 @@ def _parse(name: str, head: bytes) -> Any:
         import nibabel as nib
     except ImportError:
         raise ReadFailure("NIfTI and Analyze need nibabel; install embedstore[volumes]") from None
-    found = getattr(nib, name, None) or getattr(nib.spm2analyze, name)
+    module = nib.spm2analyze if _ANALYZE_NAME in name else nib.nifti1 if "Nifti1" in name else nib.nifti2
+    found = getattr(module, name)
     if len(head) < found.sizeof_hdr:
         raise ReadFailure("the file ends inside its header; it is truncated")
     try:

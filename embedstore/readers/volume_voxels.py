@@ -67,11 +67,11 @@ class Voxels:
         step = max(1, math.ceil(per_plane * len(chosen) / _SAMPLED_VALUES))
         step += step > 1 and step % 2 == 0  # an odd step does not fall on the same columns of each row
         with self._reading() as read:
-            planes = [
-                self._stored_plane(read, self._base(int(number) // layout.shape[2]), 2,
-                                   int(number) % layout.shape[2]).reshape(-1)[::step]
-                for number in chosen
-            ]  # fmt: skip
+            planes = []
+            for number in chosen:
+                time, k = divmod(int(number), layout.shape[2])
+                plane = self._stored_plane(read, self._base(time), 2, k)
+                planes.append(plane.reshape(-1)[::step].copy())  # not a view, which would keep the plane
             return np.concatenate(planes)
 
     def _base(self, time: int) -> int:

@@ -118,7 +118,7 @@ def test_axial_slices_are_dicom_orient_lps(tmp_path, suffix, way):
 def test_the_patients_right_is_on_the_left_and_the_front_up(tmp_path):
     """A landmark at the patient's right, front and head, in RAS millimetres."""
     values = np.zeros((11, 13, 9), np.int16)
-    values[9, 11, 7] = 100  # far along +x (right... of RAS: to the right), +y (front), +z (head)
+    values[9, 11, 7] = 100  # far along +x (the patient's right, as RAS has it), +y (front), +z (head)
     path = tmp_path / "a.nii"
     path.write_bytes(nifti(values, np.diag([1.0, 1, 1, 1])))
     source, reader = FileSource.of(path), VolumeReader()
@@ -133,7 +133,8 @@ def test_the_patients_right_is_on_the_left_and_the_front_up(tmp_path):
 @pytest.mark.parametrize(
     ("sizes", "shape", "slices", "axis"),
     [
-        ((1, 1, 3), (4, 5, 6), None, "k"), ((3, 1, 1), (4, 5, 6), None, "i"), ((1, 3, 1), (4, 5, 6), None, "j"),
+        ((1, 1, 3), (4, 5, 6), None, "k"), ((3, 1, 1), (4, 5, 6), None, "i"),
+        ((1, 3, 1), (4, 5, 6), None, "j"),
         ((1, 1, 1), (4, 5, 6), None, "k"), ((1, 1, 1.005), (4, 5, 6), None, "k"),
         ((1, 1, 3), (4, 5, 6), 0, "i"), ((1, 1, 3), (1, 5, 6), 1, "i"),
     ],

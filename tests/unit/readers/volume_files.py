@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from embedstore.contracts.image import Image
-from embedstore.contracts.record import Asset, Cut
+from embedstore.contracts.record import WHOLE_CUT, Asset, Cut
 from embedstore.readers.sources import FileSource
 from embedstore.readers.volume import VolumeReader
 
@@ -63,7 +63,7 @@ def written(image, path: Path, packed: bool = False) -> Path:
     return path
 
 
-def assets(path: Path, cut: Cut = Cut()) -> list[Asset]:
+def assets(path: Path, cut: Cut = WHOLE_CUT) -> list[Asset]:
     return list(VolumeReader().describe(FileSource.of(path), cut))
 
 
