@@ -19,7 +19,7 @@ from embedstore.contracts.record import HEADER_COLUMNS, Header, Report, Scalar, 
 from embedstore.errors import ReadFailure
 from embedstore.privacy.dates import parsed, shifted
 from embedstore.privacy.deidentify import pseudonym
-from embedstore.privacy.identifiers import Identifiers
+from embedstore.privacy.identifiers import NUMBERS, PHRASES, Identifiers
 from embedstore.privacy.key import Key
 from embedstore.privacy.profile import Profile
 from embedstore.privacy.table import row_of
@@ -145,7 +145,7 @@ class Gate:
         if not self.profile.institution:
             found["phrases"].update(place for place in (header.institution, header.site) if place)
         for name, value in header.extra.items():
-            kind = next((kind for pattern, kind in _EXPLANATORY if pattern.search(name.lower())), None)
+            kind = _kind_of(name)
             if kind is not None and name not in self.kept:
                 found[kind].add(str(value))
         days = {day.isoformat() for text in found["dates"] if (day := parsed(text)) is not None}
@@ -259,6 +259,16 @@ class _Through:
         ):  # a narrative (LT, ST, UT) never passes
             return self.text(value)
         return value if vr in ("TM", "AS") and listed else None
+
+
+def _kind_of(name: str) -> str | None:
+    """Which kind of identifier an attribute holds: by its VR where DICOM knows it, else by its name."""
+    tag = tag_for_keyword(name)
+    if tag is None:
+        return next((kind for pattern, kind in _EXPLANATORY if pattern.search(name.lower())), None)
+    by_vr = {"PN": "names", "DA": "dates", "DT": "dates"}
+    listed = "numbers" if name in NUMBERS else "phrases" if name in PHRASES else None
+    return by_vr.get(dictionary_VR(tag), listed)
 
 
 def _are_numbers(value: str) -> bool:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # so that a process which holds identifiers only needs no pyd
     from pydicom.dataelem import DataElement
     from pydicom.dataset import Dataset
 
-_NUMBERS = frozenset(
+NUMBERS = frozenset(
     {
         "PatientID",
         "OtherPatientIDs",
@@ -34,7 +34,7 @@ _NUMBERS = frozenset(
         "PersonTelephoneNumbers",
     }
 )
-_PHRASES = frozenset(
+PHRASES = frozenset(
     {
         "PatientAddress",
         "PersonAddress",
@@ -79,8 +79,8 @@ def identifiers_of(dataset: Dataset, profile: Profile) -> Identifiers:
     Institution and device are none where the profile retains them. What cannot be parsed is passed over.
     """
     names, numbers, dates, phrases = set[str](), set[str](), set[str](), set[str]()
-    places = _PHRASES if profile.institution else _PHRASES | _INSTITUTION
-    told = _NUMBERS if profile.device else _NUMBERS | _DEVICE
+    places = PHRASES if profile.institution else PHRASES | _INSTITUTION
+    told = NUMBERS if profile.device else NUMBERS | _DEVICE
     for element in _elements(dataset):
         for value in _values(element):
             if element.VR == "PN":

@@ -74,7 +74,8 @@ _ANNOUNCED = re.compile(
 _TITLED = re.compile(
     r"(?<!\w)(?:Drs?|DR|Prof(?:essor)?|PROF|Doctor|Mr|MR|Mrs|MRS|Ms|Miss|Herr(?:n)?|Frau|Mme|Mlle|Monsieur|Madame"
     r"|Sr|Sra|Dott|Sig|Nurse|Sister)\b\.?[ \t]+(?:(?:Dr|DR|med|Prof)\.?[ \t]+)*"
-    r"(?P<name>(?:(?:von|van|de|der|den|di|da|al|el|la|le)[ \t\-]+)*[A-ZÀ-ÖØ-Þ][\w'’\-]*"
+    r"(?P<name>(?:(?:von|van|de|der|den|di|da|al|el|la|le)[ \t\-]+)*"
+    r"(?:[A-ZÀ-ÖØ-Þ]\.[ \t]*)*[A-ZÀ-ÖØ-Þ][\w'’\-]*"
     r"(?:[ \t]+(?:[A-ZÀ-ÖØ-Þ]\.|[A-ZÀ-ÖØ-Þ][\w'’\-]+)){0,3})"
 )
 
@@ -190,7 +191,7 @@ def _together(tokens: list[str]) -> Iterator[str]:
 
 def _spellings(token: str) -> str:
     """A token in folded text, umlauts also spelled out, spelled-out umlauts also as such."""
-    lower = token.lower()
+    lower = "".join(c.lower() if len(c.lower()) == 1 else _folded(c) for c in token)
     parts: list[str] = []
     at = 0
     while at < len(lower):

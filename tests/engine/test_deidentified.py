@@ -27,8 +27,9 @@ UIDS = {"study": "1.2.826.4.777.1", "series": "1.2.826.4.777.2"}
 #: Everything that was planted anywhere; searched without regard to case, in UTF-8 and UTF-16.
 PLANTED = (
     "Quixote", "Alonso", "Sancho", "Dulcinea", "Rocinante", "MRN-4711-0815", "47110815",
-    "19471029", "1947-10-29", "29.10.1947", "29 October 1947", "ACC9988776", "20190612", "2019-06-12", "1.2.826.4.777", "Mancha",
-    "Cervantes", "Toboso", "PrivateSecret", "ward7b", "mariposa", "30 555 0199", "q@example.org",
+    "19471029", "1947-10-29", "29.10.1947", "29 October 1947", "ACC9988776", "20190612", "2019-06-12",
+    "1.2.826.4.777", "Mancha", "Cervantes", "Toboso", "PrivateSecret", "ward7b",
+    "mariposa", "30 555 0199", "q@example.org",
 )  # fmt: skip
 
 
