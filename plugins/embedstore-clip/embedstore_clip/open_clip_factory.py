@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from embedstore.contracts.encoder import EncoderSpec, LoadRequest, WeightsReport
+from embedstore.encoders.weights import not_downloaded
 from embedstore.errors import Refused, UsageError, WeightsMissing
 from embedstore.fingerprint import digest, file_sha256
 from embedstore_clip import open_clip_catalog as catalog
@@ -58,6 +59,9 @@ class OpenClipFactory:
         located, searched = catalog.find(named, request)
         if located is None:
             return WeightsReport(state="missing", remedy=catalog.remedy(named), searched=searched)
+        wrong = not_downloaded(located.file)
+        if wrong:
+            return WeightsReport(state="unusable", path=str(located.file), remedy=wrong, searched=searched)
         try:
             from_open_clip(catalog.settings(named, located).preprocess)
         except (Refused, UsageError) as error:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from embedstore.contracts.encoder import EncoderSpec, LoadRequest, WeightsReport
 from embedstore.encoders.preprocess import Recipe
+from embedstore.encoders.weights import not_downloaded
 from embedstore.errors import Refused, UsageError, WeightsMissing
 from embedstore.fingerprint import digest, file_sha256
 from embedstore_clip.dual import DualEncoder, bind_dual, image_tower, text_tower
@@ -61,12 +62,15 @@ class TransformersFactory:
         folder, searched = _folder(name, request)
         if folder is None:
             return WeightsReport(state="missing", remedy=_remedy(name), searched=searched)
+        state: Literal["present", "missing", "unusable"]
         try:
-            _config(folder), _recipe(folder), _weight_files(folder)
+            _config(folder), _recipe(folder)
+            wrong = next(filter(None, map(not_downloaded, _weight_files(folder))), "")
         except (Refused, UsageError, WeightsMissing) as error:
-            state: Any = "missing" if isinstance(error, WeightsMissing) else "unusable"
+            state = "missing" if isinstance(error, WeightsMissing) else "unusable"
             return WeightsReport(state=state, path=str(folder), remedy=str(error), searched=searched)
-        return WeightsReport(state="present", path=str(folder), searched=searched)
+        state = "unusable" if wrong else "present"
+        return WeightsReport(state=state, path=str(folder), remedy=wrong, searched=searched)
 
     def load(self, name: str, request: LoadRequest) -> DualEncoder:
         """Load and bind. Raises WeightsMissing, Refused, UsageError."""

@@ -186,6 +186,14 @@ def test_a_repository_is_found_in_the_weights_folder(open_clip_folder, tmp_path)
     assert space == _load(open_clip_folder).spec.tower("image").space
 
 
+def test_doctor_sees_that_a_download_went_wrong(tmp_path, open_clip_folder):
+    folder = tmp_path / "pointer"
+    shutil.copytree(open_clip_folder, folder)
+    (folder / "open_clip_model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
+    report = open_clip_factory.doctor(f"open-clip:{folder}", LoadRequest())
+    assert (report.state, "Git LFS pointer" in report.remedy) == ("unusable", True)
+
+
 def test_a_repository_is_found_in_hugging_faces_cache(open_clip_folder, tmp_path):
     repo = tmp_path / "hub" / "models--org--tiny"
     shutil.copytree(open_clip_folder, repo / "snapshots" / "abc")

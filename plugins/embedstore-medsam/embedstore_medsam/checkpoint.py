@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from embedstore.errors import Refused, WeightsMissing
+from embedstore.encoders.weights import read_checkpoint, some
+from embedstore.errors import Refused
 from embedstore_medsam.model import Model
-
-_BROKEN = "it is truncated, or no PyTorch checkpoint"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,23 +78,10 @@ def read(path: Path, model: Model) -> Checkpoint:
 
 
 def _load(path: Path, model: Model) -> Any:
-    try:
-        with path.open("rb") as stream:
-            old_pickle = stream.read(1) == b"\x80"
-            archive = zipfile.is_zipfile(stream)
-    except OSError as error:
-        raise WeightsMissing(f"{path} cannot be read ({error.strerror})") from error
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
-    except pickle.UnpicklingError as error:
-        why = (
-            "it holds Python objects besides tensors, which could run code"
-            if archive or old_pickle
-            else _BROKEN
-        )
-        raise _refused(path, model, why) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _refused(path, model, _BROKEN) from error
+    def load(mmap: bool) -> Any:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+
+    return read_checkpoint(path, load, lambda why: _refused(path, model, why))
 
 
 def official_name(key: str, names: tuple[tuple[str, str], ...]) -> str:
@@ -108,13 +92,6 @@ def official_name(key: str, names: tuple[tuple[str, str], ...]) -> str:
     for official, own in names:
         key = key.replace(own, official)
     return key
-
-
-def some(keys: Iterable[object]) -> str:
-    """The first few of many names."""
-    names = [str(key) for key in keys]
-    shown = ", ".join(names[:4]) or "nothing"
-    return f"{shown} and {len(names) - 4} more" if len(names) > 4 else shown
 
 
 def _refused(path: Path, model: Model, why: str) -> Refused:

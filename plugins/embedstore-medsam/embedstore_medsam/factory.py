@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from embedstore.contracts.encoder import Encoder, EncoderSpec, LoadRequest, TowerSpec, WeightsReport
 from embedstore.errors import UsageError
-from embedstore_medsam import weights
 from embedstore_medsam.model import CHANNELS, Model
 
 
@@ -48,7 +47,7 @@ class MedsamFactory:
     def doctor(self, name: str, request: LoadRequest) -> WeightsReport:
         """Look for the checkpoint; torch is not imported, the network is not used."""
         self._model.choose(request.profile)
-        return weights.report(self._model, self._model.file(name), request)
+        return self._model.official(name).report(request)
 
     def load(self, name: str, request: LoadRequest) -> Encoder:
         """Load a checkpoint in the official layout.
@@ -58,7 +57,7 @@ class MedsamFactory:
         template = self.spec(name, request.profile)
         if request.precision != "fp32":
             raise UsageError(f"encoder '{template.name}' computes in fp32, not {request.precision}")
-        path = weights.require(self._model, self._model.file(name), request)
+        path = self._model.official(name).require(request)
         from embedstore_medsam.encoder import MedsamEncoder
 
         return MedsamEncoder(template, self._model, request, path)

@@ -20,6 +20,7 @@ from embedstore.encoders.preprocess import (
     ToRGB,
     ToUint8,
 )
+from embedstore.encoders.weights import Official
 from embedstore.errors import UsageError
 
 CHANNELS = 256
@@ -61,6 +62,10 @@ class Model:
             known = ", ".join(self.variants)
             raise UsageError(f"{self.title} has no variant '{wanted}'; it has {known}")
         return self.variants[wanted]
+
+    def official(self, name: str) -> Official:
+        """That file as the shared search for weights knows it. Raises UsageError."""
+        return Official(files=(self.file(name),), obtain=self.obtain, repository=self.repository)
 
     def choose(self, profile: str) -> tuple[Recipe, str]:
         """Recipe and pooling that `PROFILE[+POOLING]` means; "default" is the first of each.

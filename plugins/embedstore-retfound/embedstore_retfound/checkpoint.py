@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import pickle
 import re
-import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,14 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from embedstore.errors import Refused, WeightsMissing
+from embedstore.encoders.weights import read_checkpoint, some
+from embedstore.errors import Refused
 from embedstore_retfound.family import Family
 
 HEAD_WIDTH = 64
 _BLOCK = re.compile(r"blocks\.(\d+)\.")
 _CHUNKED = re.compile(r"blocks\.\d+\.\d+\.")
-
-_BROKEN = "it is truncated, or no PyTorch checkpoint"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +50,13 @@ def read(path: Path, family: Family) -> Checkpoint:
     content = _load(path, family)
     state = content.get(family.weights_under) if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        found = _some(content) if isinstance(content, Mapping) else type(content).__name__
+        found = some(content) if isinstance(content, Mapping) else type(content).__name__
         raise _refused(path, family, f"expected tensors under '{family.weights_under}', found {found}")
     if any(_CHUNKED.match(key.removeprefix(family.prefix)) for key in state):
         raise _refused(path, family, "its blocks are chunked (blocks.0.3...) as DINOv2 does in training")
     missing = [key for key in family.required if key not in state]
     if missing:
-        raise _refused(path, family, f"expected {_some(missing)}, found {_some(state)}")
+        raise _refused(path, family, f"expected {some(missing)}, found {some(state)}")
     tensors = {
         key.removeprefix(family.prefix): value.float()
         for key, value in state.items()
@@ -67,32 +64,19 @@ def read(path: Path, family: Family) -> Checkpoint:
     }
     strange = [key for key in state if not key.startswith((family.prefix, *family.dropped))]
     if strange:
-        raise _refused(path, family, f"it has tensors that no {family.title} file has: {_some(strange)}")
+        raise _refused(path, family, f"it has tensors that no {family.title} file has: {some(strange)}")
     geometry = _geometry(path, family, tensors)
     _check_shapes(path, family, tensors, expected_shapes(geometry, family))
     return Checkpoint(path, geometry, tensors)
 
 
 def _load(path: Path, family: Family) -> Any:
-    try:
-        with path.open("rb") as stream:
-            old_pickle = stream.read(1) == b"\x80"
-            archive = zipfile.is_zipfile(stream)
-    except OSError as error:
-        raise WeightsMissing(f"{path} cannot be read ({error.strerror})") from error
-    try:
+    def load(mmap: bool) -> Any:
         # The training arguments are in the file as an argparse.Namespace, which is a plain record.
         with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
-    except pickle.UnpicklingError as error:
-        why = (
-            "it holds Python objects besides tensors, which could run code"
-            if archive or old_pickle
-            else _BROKEN
-        )
-        raise _refused(path, family, why) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _refused(path, family, _BROKEN) from error
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+
+    return read_checkpoint(path, load, lambda why: _refused(path, family, why))
 
 
 def _geometry(path: Path, family: Family, tensors: Mapping[str, Tensor]) -> Geometry:
@@ -101,7 +85,7 @@ def _geometry(path: Path, family: Family, tensors: Mapping[str, Tensor]) -> Geom
         mlp_width = tensors["blocks.0.mlp.fc1.weight"].shape[0]
         patches = tensors["pos_embed"].shape[1] - 1
     except (KeyError, IndexError) as error:
-        raise _refused(path, family, f"expected a vision transformer, found {_some(tensors)}") from error
+        raise _refused(path, family, f"expected a vision transformer, found {some(tensors)}") from error
     blocks = {int(match[1]) for key in tensors if (match := _BLOCK.match(key))}
     grid = round(patches**0.5)
     if width % HEAD_WIDTH or grid * grid != patches or blocks != set(range(len(blocks))):
@@ -152,17 +136,11 @@ def _check_shapes(
     missing = [key for key in expected if key not in tensors]
     strange = [key for key in tensors if key not in expected]
     if missing or strange:
-        parts = [f"lacks {_some(missing)}" if missing else "", f"has {_some(strange)}" if strange else ""]
+        parts = [f"lacks {some(missing)}" if missing else "", f"has {some(strange)}" if strange else ""]
         raise _refused(path, family, "beyond its kind it " + " and ".join(part for part in parts if part))
     for key, shape in expected.items():
         if tuple(tensors[key].shape) != shape:
             raise _refused(path, family, f"expected {key} of {shape}, found {tuple(tensors[key].shape)}")
-
-
-def _some(keys: Iterable[object]) -> str:
-    names = [str(key) for key in keys]
-    shown = ", ".join(names[:4]) or "nothing"
-    return f"{shown} and {len(names) - 4} more" if len(names) > 4 else shown
 
 
 def _refused(path: Path, family: Family, why: str) -> Refused:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from embedstore.contracts.encoder import Encoder, EncoderSpec, LoadRequest, TowerSpec, WeightsReport
 from embedstore.errors import UsageError
-from embedstore_retfound import weights
 from embedstore_retfound.family import Family
+from embedstore_retfound.weights import official, others_here
 
 
 class RetfoundFactory:
@@ -48,7 +48,8 @@ class RetfoundFactory:
     def doctor(self, name: str, request: LoadRequest) -> WeightsReport:
         """Look for the checkpoint; torch is not imported, the network is not used."""
         self._family.choose(request.profile)
-        return weights.report(self._family, self._family.variant(name), request)
+        variant = self._family.variant(name)
+        return official(variant).report(request, others_here(self._family, variant, request))
 
     def load(self, name: str, request: LoadRequest) -> Encoder:
         """Load a checkpoint in the official layout.
@@ -58,7 +59,8 @@ class RetfoundFactory:
         template = self.spec(name, request.profile)
         if request.precision != "fp32":
             raise UsageError(f"encoder '{template.name}' computes in fp32, not {request.precision}")
-        path = weights.require(self._family, self._family.variant(name), request)
+        variant = self._family.variant(name)
+        path = official(variant).require(request, others_here(self._family, variant, request))
         from embedstore_retfound.encoder import RetfoundEncoder
 
         return RetfoundEncoder(template, self._family, request, path)

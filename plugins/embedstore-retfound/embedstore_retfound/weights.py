@@ -1,89 +1,29 @@
-"""Where a checkpoint is looked for, and what to tell a person who has none. torch is not imported."""
+"""RETFound's checkpoints as the shared search for weights knows them. torch is not imported."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from pathlib import Path
-
-from embedstore.contracts.encoder import LoadRequest, WeightsReport
-from embedstore.errors import WeightsMissing
+from embedstore.contracts.encoder import LoadRequest
+from embedstore.encoders.weights import Official
 from embedstore_retfound.family import Family, Variant
 
-_MAGIC = (b"PK\x03\x04", b"\x80\x02")  # torch.save since 1.6 writes a zip archive, before that a pickle
 
-
-def report(family: Family, variant: Variant, request: LoadRequest) -> WeightsReport:
-    """Whether the variant's file is here and looks like a checkpoint; nothing is loaded."""
-    searched = []
-    for path in _places(variant, request):
-        searched.append(str(path))
-        if path.is_file():
-            wrong = _unlike_a_checkpoint(path)
-            return WeightsReport(
-                state="unusable" if wrong else "present",
-                path=str(path),
-                remedy=wrong,
-                searched=tuple(searched),
-            )
-    return WeightsReport(state="missing", remedy=_remedy(family, variant, request), searched=tuple(searched))
-
-
-def require(family: Family, variant: Variant, request: LoadRequest) -> Path:
-    """The file to load. Raises WeightsMissing, which says what to fetch and where to put it."""
-    path = next((path for path in _places(variant, request) if path.is_file()), None)
-    if path is None:
-        raise WeightsMissing(_remedy(family, variant, request))
-    return path
-
-
-def _places(variant: Variant, request: LoadRequest) -> Iterator[Path]:
-    if request.weights is not None and not request.weights.is_dir():
-        yield request.weights  # a file is meant: nothing else is taken in its place
-        return
-    for folder in (request.weights, request.weights_folder):
-        if folder is not None:
-            yield from (folder / file for file in variant.files)
-    if request.weights is None:
-        cached = _hub_cache() / f"models--{variant.repository.replace('/', '--')}" / "snapshots"
-        yield from sorted(cached.glob(f"*/{variant.files[0]}"))
-
-
-def _hub_cache() -> Path:
-    named = os.environ.get("HF_HUB_CACHE")
-    home = os.environ.get("HF_HOME") or Path("~/.cache/huggingface").expanduser()
-    return Path(named) if named else Path(home) / "hub"
-
-
-def _unlike_a_checkpoint(path: Path) -> str:
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(256)
-    except OSError as error:
-        return f"{path} cannot be read ({error.strerror})"
-    if head.startswith(_MAGIC):
-        return ""
-    if not head:
-        return f"{path} is empty; download it again"
-    if head.lstrip().startswith((b"<", b"{")):
-        return f"{path} is a web page, not a checkpoint: the terms have to be accepted before the download"
-    if head.startswith(b"version https://git-lfs"):
-        return f"{path} is a Git LFS pointer, not a checkpoint; download the file itself"
-    return f"{path} is not a PyTorch checkpoint; download it again"
-
-
-def _remedy(family: Family, variant: Variant, request: LoadRequest) -> str:
+def official(variant: Variant) -> Official:
+    """A variant's file: gated, so that the terms come before the download."""
     file = variant.files[0]
-    if request.weights is not None and not request.weights.exists():
-        return f"no such weights: {request.weights}; give the path of {file}"
+    return Official(
+        files=variant.files,
+        obtain=f"accept its terms (gated; CC BY-NC 4.0, no commercial use) at huggingface.co/"
+        f"{variant.repository}, download {file},",
+        repository=variant.repository,
+        gated=True,
+    )
+
+
+def others_here(family: Family, variant: Variant, request: LoadRequest) -> str:
+    """The end of a remedy: which other variants are on this machine."""
     others = [
         f"{family.name}:{other.name}"
         for other in family.variants
-        if other is not variant and any(path.is_file() for path in _places(other, request))
+        if other is not variant and official(other).is_here(request)
     ]
-    hint = f"; weights that are here: {', '.join(others)}" if others else ""
-    return (
-        f"{file} is not on this machine: accept its terms (gated; CC BY-NC 4.0, no commercial use) at "
-        f"huggingface.co/{variant.repository}, download {file}, and put it into the folder that "
-        f"EMBEDSTORE_WEIGHTS names or give its path with --weights{hint}"
-    )
+    return f"; weights that are here: {', '.join(others)}" if others else ""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embedstore.contracts.encoder import LoadRequest, TowerKind
+from embedstore.encoders.weights import not_downloaded
 from embedstore.errors import Refused, UsageError, WeightsMissing
 from embedstore.fingerprint import bytes_sha256, digest, file_sha256
 
@@ -133,7 +134,7 @@ def check(tower: TowerWeights, paths: tuple[Path, ...]) -> str:
     """Empty when every file has the pinned sha256, else one line that says which has not."""
     for pin, path in zip(tower.files, paths, strict=True):
         if file_sha256(path) != pin.sha256:
-            return _wrong(path, tower)
+            return not_downloaded(path) or _wrong(path, tower)
     return ""
 
 

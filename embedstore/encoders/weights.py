@@ -1,0 +1,149 @@
+"""Weights on disk, for plugins: where a checkpoint is looked for, whether it is one, and what to say to a
+person who has none. The libraries that read it stay in the plugins: nothing heavy is imported here."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+from embedstore.contracts.encoder import LoadRequest, WeightsReport
+from embedstore.errors import Refused, WeightsMissing
+
+_TORCH = (b"PK\x03\x04", b"\x80\x02")  # torch.save since 1.6 writes a zip archive, before that a pickle
+_BROKEN = "it is truncated, or no PyTorch checkpoint"
+_SHOWN = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Official:
+    """A checkpoint that its authors publish.
+
+    files: its names, the current one first. obtain: how to get it, the words after "is not on this machine:".
+    repository: on the Hugging Face hub, whose local cache is looked into; "" when it is not there. gated:
+    whether its terms have to be accepted first.
+    """
+
+    files: tuple[str, ...]
+    obtain: str
+    repository: str = ""
+    gated: bool = False
+
+    def places(self, request: LoadRequest) -> Iterator[Path]:
+        """Where the file may lie, in order: what was named (a file is meant alone), the weights folder, the
+        hub's cache."""
+        if request.weights is not None and not request.weights.is_dir():
+            yield request.weights
+            return
+        for folder in (request.weights, request.weights_folder):
+            if folder is not None:
+                yield from (folder / file for file in self.files)
+        if request.weights is None and self.repository:
+            yield from hub_snapshots(self.repository, self.files[0])
+
+    def report(self, request: LoadRequest, hint: str = "") -> WeightsReport:
+        """Whether the file is here and looks like a PyTorch checkpoint; nothing is loaded.
+
+        hint: ends the remedy for a file that is missing.
+        """
+        searched = []
+        for path in self.places(request):
+            searched.append(str(path))
+            if path.is_file():
+                wrong = unlike_a_checkpoint(path, self.gated)
+                return WeightsReport(
+                    state="unusable" if wrong else "present",
+                    path=str(path),
+                    remedy=wrong,
+                    searched=tuple(searched),
+                )
+        return WeightsReport(state="missing", remedy=self._remedy(request, hint), searched=tuple(searched))
+
+    def require(self, request: LoadRequest, hint: str = "") -> Path:
+        """The file to load. Raises WeightsMissing, which says what to fetch and where to put it."""
+        path = next((path for path in self.places(request) if path.is_file()), None)
+        if path is None:
+            raise WeightsMissing(self._remedy(request, hint))
+        return path
+
+    def is_here(self, request: LoadRequest) -> bool:
+        """Whether a file stands in one of the places."""
+        return any(path.is_file() for path in self.places(request))
+
+    def _remedy(self, request: LoadRequest, hint: str) -> str:
+        file = self.files[0]
+        if request.weights is not None and not request.weights.exists():
+            return f"no such weights: {request.weights}; give the path of {file}"
+        return (
+            f"{file} is not on this machine: {self.obtain} and put it into the folder that "
+            f"EMBEDSTORE_WEIGHTS names, or give its path with --weights{hint}"
+        )
+
+
+def hub_snapshots(repository: str, file: str) -> list[Path]:
+    """The copies of a repository's file in the local cache of the Hugging Face hub; no network."""
+    named = os.environ.get("HF_HUB_CACHE")
+    home = os.environ.get("HF_HOME") or Path("~/.cache/huggingface").expanduser()
+    cache = Path(named) if named else Path(home) / "hub"
+    return sorted((cache / f"models--{repository.replace('/', '--')}" / "snapshots").glob(f"*/{file}"))
+
+
+def not_downloaded(path: Path, gated: bool = False) -> str:
+    """Empty, or one line that says what came in place of the weights: nothing, a web page, a pointer."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(256)
+    except OSError as error:
+        return f"{path} cannot be read ({error.strerror})"
+    if not head:
+        return f"{path} is empty; download it again"
+    if head.lstrip().startswith((b"<", b"{")):
+        remedy = "the terms have to be accepted before the download" if gated else "download the file itself"
+        return f"{path} is a web page, not a checkpoint: {remedy}"
+    if head.startswith(b"version https://git-lfs"):
+        return f"{path} is a Git LFS pointer, not a checkpoint; download the file itself"
+    return ""
+
+
+def unlike_a_checkpoint(path: Path, gated: bool = False) -> str:
+    """Empty, or one line that says why the file cannot be a PyTorch checkpoint; its first bytes are read."""
+    wrong = not_downloaded(path, gated)
+    if wrong:
+        return wrong
+    with path.open("rb") as stream:
+        if stream.read(len(_TORCH[0])).startswith(_TORCH):
+            return ""
+    return f"{path} is not a PyTorch checkpoint; download it again"
+
+
+def read_checkpoint(path: Path, load: Callable[[bool], Any], refused: Callable[[str], Refused]) -> Any:
+    """What `load(mmap)` gives of a PyTorch file, its failures in plain words.
+
+    load: the plugin's call of torch.load with weights_only=True; it is told whether the file can be mapped
+    into memory. refused: makes the error of a reason. Raises WeightsMissing (cannot be read), and what
+    `refused` made.
+    """
+    try:
+        with path.open("rb") as stream:
+            old_pickle = stream.read(1) == b"\x80"
+            archive = zipfile.is_zipfile(stream)
+    except OSError as error:
+        raise WeightsMissing(f"{path} cannot be read ({error.strerror})") from error
+    try:
+        return load(archive)
+    except UnpicklingError as error:
+        code = "it holds Python objects besides tensors, which could run code"
+        raise refused(code if archive or old_pickle else _BROKEN) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise refused(_BROKEN) from error
+
+
+def some(keys: Iterable[object]) -> str:
+    """The first few of many names, for a message."""
+    names = [str(key) for key in keys]
+    shown = ", ".join(names[:_SHOWN]) or "nothing"
+    return f"{shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown
