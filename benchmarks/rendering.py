@@ -85,16 +85,19 @@ def compare(path: Path, frames: int, scratch: Path) -> list[Compared]:
         if not reader.sniff(stream.read(4096)):
             return []
     try:
-        found = [one for one in reader.describe(source, Cut(unit="frame")) if isinstance(one, Asset)][:frames]
+        items = [one for one in reader.describe(source, Cut(unit="frame")) if isinstance(one, Asset)]
     except ReadFailure:
         return []
+    # Not the tiles of a mosaic, which dcmtk shows as one picture.
+    found = [one for one in items if one.part.partition("/")[0] in ("image", "frame")][:frames]
     rows = []
     ds = pydicom.dcmread(path, force=True)
     syntax = str(ds.file_meta.get("TransferSyntaxUID", "none")) if hasattr(ds, "file_meta") else "none"
     plain = decoded(path, syntax, scratch)
     native = None if plain is None else pydicom.dcmread(plain, force=True)
     label = (UID(syntax).name, str(ds.get("PhotometricInterpretation")), int(ds.get("BitsStored", 0)))
-    for number, asset in enumerate(found, start=1):
+    for asset in found:  # in the order of their places, which need not be that of the file
+        number = asset.header.frame or 1
         try:
             image = reader.read(asset)
         except ReadFailure:
@@ -209,7 +212,7 @@ def table(rows: list[Compared]) -> None:
     for row in rows:
         if row.verdict in ("differs", "dcmtk gives none"):
             print(
-                f"{row.path} frame {row.frame}: {row.verdict}, {row.worst} levels, {row.share:.2%} beyond one; "
+                f"{row.path} frame {row.frame}: {row.verdict}, {row.worst} levels, {row.share:.2%} above 1; "
                 f"from the formula embedstore {row.ours_to_formula}, dcmtk {row.dcmtk_to_formula}"
             )
 
