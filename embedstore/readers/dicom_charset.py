@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Sequence
 from functools import lru_cache
 
-from pydicom.charset import convert_encodings, decode_bytes, default_encoding
+from pydicom.charset import decode_bytes, default_encoding
 
 _ESC = b"\x1b"
 # CR, LF, FF, TAB and the value delimiter set code elements back to the first character set (PS3.5 6.1.2.5.3).
@@ -64,7 +65,7 @@ def _names(encodings: str | tuple[str, ...]) -> tuple[str, ...]:
     known = tuple(name or default_encoding for name in names)
     try:
         for name in known:
-            b"".decode(name)
+            codecs.lookup(name)
     except LookupError:
-        known = tuple(convert_encodings(list(names)))
+        return (default_encoding,)
     return known or (default_encoding,)

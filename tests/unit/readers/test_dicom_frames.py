@@ -286,15 +286,11 @@ def test_classic_slices_that_do_not_belong_together(other):
 
 def test_classic_mr_echoes_and_classic_pet_blocks():
     mr = {"SOPClassUID": SOP + "4", "Modality": "MR"}
-    assert classic(0, EchoTime=1, **mr).header.whole != classic(0, EchoTime=2, **mr).header.whole
-    assert (
-        classic(0, AcquisitionNumber=1, **mr).header.whole
-        != classic(0, AcquisitionNumber=2, **mr).header.whole
-    )
-    pet = {
-        "SOPClassUID": SOP + "128", "Modality": "PT", "SeriesType": ["DYNAMIC", "IMAGE"], "NumberOfSlices": 10,
-    }  # fmt: skip
-    wholes = [classic(0, ImageIndex=n, FrameReferenceTime=n * 100, **pet).header for n in (1, 10, 11)]
+    for keyword in ("EchoTime", "AcquisitionNumber"):
+        assert len({classic(0, **{keyword: value}, **mr).header.whole for value in (1, 2)}) == 2
+    pet = {"SOPClassUID": SOP + "128", "Modality": "PT", "NumberOfSlices": 10}
+    pet["SeriesType"] = ["DYNAMIC", "IMAGE"]
+    wholes = [classic(0, ImageIndex=n, FrameReferenceTime=100 * n, **pet).header for n in (1, 10, 11)]
     assert wholes[0].whole == wholes[1].whole != wholes[2].whole
     assert wholes[2].time_s == 1.1
 
