@@ -112,8 +112,10 @@ def test_sources_are_sealed() -> None:
 
 
 def test_reasons_name_no_file() -> None:
-    reason = "damaged: /archive/Quixote/film.dcm and quixote and film of 12.05.2019"
-    assert BASIC.reason(reason, At.path) == "damaged: [FILE] and [FILE] and [FILE] of [DATE]"
+    reason = "damaged: /archive/Quixote/film.dcm and Quixote, a film of 12.05.2019"
+    assert BASIC.reason(reason, At.path) == "damaged: [FILE] and [FILE], a film of [DATE]"
+    words = "a DICOM object without an image: DICOMDIR, an index of other files"
+    assert BASIC.reason(words, "/archive/dicom/DICOMDIR") == words
 
 
 @given(
