@@ -20,6 +20,7 @@ _BLOCKS = frozenset(("paragraph", "item", "tr", "br", "caption", "list", "table"
 _STRUCTURE = frozenset(("component", "structuredBody", "nonXMLBody", "section"))
 _CELLS = frozenset(("td", "th"))
 _SPACES = re.compile(r"[ \t\xa0]+")
+_DOCUMENT = 0x00420011
 _DAMAGED = "the encapsulated document is damaged"
 
 
@@ -34,7 +35,8 @@ def document_text(ds: Dataset, limits: Limits) -> str:
         return ""
     value = element(ds, "EncapsulatedDocument")
     if not isinstance(value, bytes):
-        if "EncapsulatedDocument" in ds:
+        raw = ds.get_item(_DOCUMENT, keep_deferred=True)
+        if getattr(raw, "length", 0):  # too long to have been read with the header
             raise ReadFailure(
                 f"the encapsulated document is beyond the limit of {limits.max_text_chars:,} characters"
             )
