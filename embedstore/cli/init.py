@@ -28,6 +28,8 @@ def init(shell: Shell, db: str | None, deidentified: bool) -> None:
 
     def text() -> Iterator[str]:
         yield f"Created a store in {path}."
+        if db:
+            yield "The database's URL is kept without its password: set PGPASSWORD, or write ~/.pgpass."
         if deidentified:
             yield "It takes only de-identified items. Next: embedstore privacy key FILE, then"
             yield "      embedstore ingest PATH... --deidentify basic --key FILE"

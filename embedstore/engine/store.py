@@ -60,15 +60,20 @@ class Store:
     def create(cls, path: Path, db: str | None = None, deidentified: bool = False) -> Store:
         """Create a store in a new or empty folder, and open it. db: SQLAlchemy URL, default SQLite inside.
 
+        A password in the URL serves now and is not kept: later it comes from PGPASSWORD or ~/.pgpass.
+
         deidentified: it will take only what passes a privacy profile under a key.
         """
         create_store(path, db, {DEIDENTIFIED: "yes"} if deidentified else None)
-        return cls.open(path)
+        return cls.open(path, db)
 
     @classmethod
-    def open(cls, path: Path) -> Store:
-        """Open a store. Raises NotFound, SchemaMismatch, StoreDamaged."""
-        return cls(open_store(path))
+    def open(cls, path: Path, db: str | None = None) -> Store:
+        """Open a store. db: in place of the database URL it was created with (moved, or with a password).
+
+        Raises NotFound, SchemaMismatch, StoreDamaged, UsageError (no PostgreSQL URL).
+        """
+        return cls(open_store(path, db))
 
     def close(self) -> None:
         """Release files and connections."""
@@ -200,7 +205,7 @@ class Store:
         return _maintain.reindex(self._workspace, progress)
 
 
-def migrate(path: Path) -> tuple[str | None, str]:
-    """Bring a store's schema up to this program; returns the old and the new revision."""
-    done = upgrade_store(path)
+def migrate(path: Path, db: str | None = None) -> tuple[str | None, str]:
+    """Bring a store's schema up to this program; returns the old and new revision. db: see `Store.open`."""
+    done = upgrade_store(path, db)
     return done.old, done.new

@@ -21,6 +21,8 @@ _BUSY_MS = 30_000
 _PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={_BUSY_MS}")
 _NEARLY_FULL_BYTES = 1 << 20
 _PG_FULL = {"53100", "53400"}
+_SECRETS = ("password", "sslpassword")
+_STARS = "***"  # what the first versions wrote down in place of a password
 
 
 class Database:
@@ -105,7 +107,7 @@ class Database:
 
 
 def _unreachable(url: URL) -> str:
-    shown = url.set(password=None).render_as_string()
+    shown = _without_secrets(url).render_as_string()
     return (
         f"the database {shown} cannot be reached; check that it runs, and that PGPASSWORD "
         "or ~/.pgpass holds the password"
@@ -129,13 +131,21 @@ def open_engine(where: str | Path) -> Database:
 
 def url_without_password(url: str) -> str:
     """What may be written down of a database URL. Raises UsageError when it is not PostgreSQL's."""
-    return _postgresql_url(url).set(password=None).render_as_string()
+    return _without_secrets(_postgresql_url(url)).render_as_string()
+
+
+def _without_secrets(url: URL) -> URL:
+    """Without the password, also where libpq would take it from the query (and that of a client key)."""
+    # `URL.set(password=None)` would leave the password, and rendering would turn it into three stars.
+    return url._replace(password=None).difference_update_query(_SECRETS)
 
 
 def _postgresql_url(url: str) -> URL:
     try:
         parsed = make_url(url)
         if parsed.get_backend_name() == "postgresql" and parsed.database:
+            if parsed.password == _STARS:
+                parsed = parsed._replace(password=None)
             return parsed.set(drivername="postgresql+psycopg")
     except ArgumentError:
         pass
