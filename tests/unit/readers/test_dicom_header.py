@@ -54,6 +54,52 @@ def test_absent_and_empty_elements_are_none():
     assert {found.patient_id, found.age, found.study_date, found.sex, found.view, found.laterality} == {None}
 
 
+def test_acquisition_columns():
+    found = header(
+        AcquisitionDate="20240530", SliceThickness="2.5", KVP=110, MagneticFieldStrength="1.5",
+        ScanningSequence=["SE", "IR"], ContrastBolusAgent="Gd", Modality="MR",
+    )  # fmt: skip
+    assert (found.acquisition_date, found.slice_thickness_mm, found.kvp) == ("2024-05-30", 2.5, 110)
+    assert (found.field_strength_t, found.sequence, found.contrast) == (1.5, "SE\\IR", "Gd")
+    coded = header(
+        AcquisitionDateTime="20240530101112.5", MagneticFieldStrength="15000", SequenceName="*tfl3d1",
+        ContrastBolusAgentSequence=item(CodeMeaning="Gadolinium"), ScanningSequence="GR", SliceThickness="0",
+    )  # fmt: skip
+    assert (coded.acquisition_date, coded.field_strength_t) == ("2024-05-30", 1.5)  # some write gauss
+    assert (coded.sequence, coded.contrast, coded.slice_thickness_mm) == ("*tfl3d1", "Gadolinium", None)
+
+
+@pytest.mark.parametrize(("code", "view"), [("399368009", "MLO"), ("R-10242", "CC"), ("R-10214", "PA")])
+def test_coded_views_have_the_terms_of_view_position(code, view):
+    assert header(ViewCodeSequence=item(CodeValue=code, CodeMeaning="some words")).view == view
+
+
+def test_the_table_of_views_is_that_of_the_standard():
+    """Meanings as pydicom's copy of PS3.16 has them; R- codes are the retired ones of the same concepts."""
+    from pydicom.sr._snomed_dict import mapping
+    from pydicom.sr.codedict import codes
+
+    from embedstore.readers.dicom_header import _VIEWS
+
+    by_code = {c.value: c.meaning for cid in (codes.cid4014, codes.cid4010) for c in cid.concepts.values()}
+    terms = {
+        "MLO": "medio-lateral oblique", "CC": "cranio-caudal", "LMO": "latero-medial oblique",
+        "PA": "postero-anterior", "AP": "antero-posterior", "LL": "left lateral", "RL": "right lateral",
+    }  # fmt: skip
+    for code, term in _VIEWS.items():
+        if code.startswith("R-"):
+            newer = mapping["SRT"].get(code)
+            assert newer is None or _VIEWS[newer] == term, code
+        elif term in terms:
+            assert by_code[code] == terms[term], code
+
+
+def test_laterality_of_the_region_and_coded_institution():
+    region = item(CodeMeaning="Breast", AnatomicRegionModifierSequence=item(CodeMeaning="Left"))
+    found = header(AnatomicRegionSequence=region, InstitutionCodeSequence=item(CodeMeaning="Hospital A"))
+    assert (found.laterality, found.body_part, found.institution) == ("L", "BREAST", "Hospital A")
+
+
 def test_age_from_birth_date():
     assert header(PatientBirthDate="19800601", StudyDate="20240531").age == 43
 
