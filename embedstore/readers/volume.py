@@ -227,7 +227,8 @@ def _with_packing(header: VolumeHeader, voxels: Source) -> VolumeHeader:
 def _columns(header: VolumeHeader, view: View) -> Header:
     """What all parts of a file have in common."""
     between, row, column = view.spacing() if header.scaled else (None, None, None)
-    extra = {"Format": header.format, "Plane": view.plane, **header.extra}
+    shown = volume_display.rule(header.layout)
+    extra = {"Format": header.format, "Plane": view.plane, "display": shown, **header.extra}
     if not header.oriented:
         extra["Orientation"] = "assumed"
     return Header(

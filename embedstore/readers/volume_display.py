@@ -37,6 +37,11 @@ def refuse_unknown(header: VolumeHeader, want: Intensity) -> None:
         raise ReadFailure("its values are not known to be standardised uptake values")
 
 
+def rule(layout: Layout) -> str:
+    """Which rule makes its display values, in words."""
+    return "as stored" if layout.channels > 1 else "percentiles 0.5 to 99.5 of the whole file, zeros left out"
+
+
 def range_of(sample: NDArray[Any], layout: Layout) -> Range:
     """What is shown as black and as white, from a sample of stored values."""
     values = _real(sample, layout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import sys
 import tracemalloc
 import zipfile
 from dataclasses import replace
@@ -373,3 +374,11 @@ def test_broken_shared_volumes(shared_data):
 
         with pytest.raises(ReadFailure, match="truncated"):
             everything()
+
+
+def test_without_nibabel_the_failure_says_what_to_install(monkeypatch):
+    data = nifti(pattern(1, 4, 3, 2))
+    monkeypatch.setitem(sys.modules, "nibabel", None)
+    with pytest.raises(ReadFailure, match=r"embedstore\[volumes\]"):
+        described(data)
+    assert described(MHA.format(more="").encode() + bytes(48))  # needs no library
