@@ -172,9 +172,10 @@ def require_enough(n_pairs: int, n_patients: int) -> None:
     """Raise UsageError, with the remedy, when a bridge over so many pairs could not be measured."""
     if n_pairs < FEWEST_MEASURED or n_patients < _FEWEST_PATIENTS:
         raise UsageError(
-            f"{n_pairs} image-report pairs of {n_patients} patients are too few for a bridge: it takes at least "
-            f"{FEWEST_MEASURED} pairs of {_FEWEST_PATIENTS} patients, some of them held out to measure it; "
-            "ingest reports with --reports CSV, joined to images by path, SOP or study UID, or widen --where"
+            f"{n_pairs} image-report pairs of {n_patients} patients are too few for a bridge: "
+            f"it takes at least {FEWEST_MEASURED} pairs of {_FEWEST_PATIENTS} patients, "
+            "some of them held out to measure it; ingest reports with --reports CSV, joined to images "
+            "by path, SOP or study UID, or widen --where"
         )
 
 
