@@ -14,3 +14,11 @@ def in_groups(stream: Iterable[T], size: int) -> Iterator[list[T]]:
     iterator = iter(stream)
     while group := list(islice(iterator, size)):
         yield group
+
+
+def in_growing_groups(stream: Iterable[T], first: int, largest: int) -> Iterator[list[T]]:
+    """Lists of `first` elements, then twice as many each time up to `largest`: the first comes soon."""
+    iterator, size = iter(stream), first
+    while group := list(islice(iterator, size)):
+        yield group
+        size = min(2 * size, largest)

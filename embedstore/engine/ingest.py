@@ -19,7 +19,7 @@ from embedstore.engine.admission import keeper_for, provenance_of
 from embedstore.engine.ahead import ahead
 from embedstore.engine.deidentified import STAGE
 from embedstore.engine.embedding import Embedded, EmbedWork, embed_beside
-from embedstore.engine.grouping import in_groups
+from embedstore.engine.grouping import in_groups, in_growing_groups
 from embedstore.engine.reading import Task
 from embedstore.engine.recording import Found, Recorder
 from embedstore.engine.requests import IngestReport, IngestRequest, Progress
@@ -33,6 +33,7 @@ _FEWEST_TASK_IMAGES = 8
 _COMMITTED_TOGETHER = 64
 _COMMITTED_EVERY_S = 2.0
 _REPORTS_TOGETHER = 64
+_LOOKED_UP_FIRST = 8  # the forward pass waits for these
 _LOOKED_UP_TOGETHER = 512
 _SURVEYED_AHEAD = 256
 # Threads and layout are chosen by a measurement once an ingest has shown that it is worth one.
@@ -122,7 +123,7 @@ class _Ingest:
                     self._recorder.refuse((surveyed, entry), STAGE, entry.withheld)
 
     def _lacking(self, found: Iterable[Found]) -> Iterator[Found]:
-        for group in in_groups(found, _LOOKED_UP_TOGETHER):
+        for group in in_growing_groups(found, _LOOKED_UP_FIRST, _LOOKED_UP_TOGETHER):
             missing = self._without_vector([entry for _, entry in group])
             for one in group:
                 key = one[1].key

@@ -40,22 +40,30 @@ class Event:
 
     kind: Kind
     ticket: int
-    pickled: bytes
+    pickled: bytes | memoryview
 
     @classmethod
     def parse(cls, message: bytes) -> Event:
         """From the bytes that `_Link.send` wrote."""
         kind, ticket = _HEADER.unpack_from(message)
-        return cls(_KINDS[kind], ticket, message[_HEADER.size :])
+        return cls(_KINDS[kind], ticket, memoryview(message)[_HEADER.size :])
 
     def content(self) -> Any:
         """Unpickle the content; it was made by a process of our own."""
         return pickle.loads(self.pickled)  # noqa: S301
 
 
+_TASK, _WORK = 0, 1
+
+
 def task_message(ticket: int, pickled: bytes) -> bytes:
     """What the parent sends to hand over a task."""
-    return _HEADER.pack(0, ticket) + pickled
+    return _HEADER.pack(_TASK, ticket) + pickled
+
+
+def work_message(pickled: bytes) -> bytes:
+    """What the parent sends before any task; another one before the first task takes its place."""
+    return _HEADER.pack(_WORK, -1) + pickled
 
 
 class _Link:
@@ -85,7 +93,7 @@ def main(pipes: list[int]) -> None:
 def serve(
     tasks: Connection, prepare_events: Connection, complete_events: Connection, parent: Connection
 ) -> None:
-    """Build the worker from the first message and serve tasks until told to stop."""
+    """Build the worker from what comes first and serve tasks until told to stop."""
     # Ctrl-C reaches every process of the terminal; what it means is for the parent to decide. The signal was
     # blocked while this process started and must be ignored before it is let through.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -93,13 +101,13 @@ def serve(
     threading.Thread(target=_follow, args=(parent,), daemon=True).start()
     link = _Link(complete_events)
     try:
-        worker = pickle.loads(_next_message(tasks)).start()  # noqa: S301 - bytes of our own parent process
+        worker, first = _start_work(tasks)
     except BaseException as error:
         link.send("broken", content=_portable(error))
         return
     prepared: queue.SimpleQueue[tuple[int, Any] | None] = queue.SimpleQueue()
     ahead = threading.Thread(
-        target=_prepare_all, args=(worker, tasks, _Link(prepare_events), prepared), daemon=True
+        target=_prepare_all, args=(worker, first, tasks, _Link(prepare_events), prepared), daemon=True
     )
     ahead.start()
     while (item := prepared.get()) is not None:
@@ -116,20 +124,34 @@ def serve(
         del ready
 
 
+def _start_work(tasks: Connection) -> tuple[Any, bytes]:
+    """The worker of the last work that was given, and the first message that is not of a work."""
+    worker = None
+    while (message := _next_message(tasks)) != STOP and _HEADER.unpack_from(message)[0] == _WORK:
+        work = pickle.loads(memoryview(message)[_HEADER.size :])  # noqa: S301 - from our own parent process
+        worker = work.start()
+    return worker, message
+
+
 def _prepare_all(
-    worker: Any, tasks: Connection, link: _Link, prepared: queue.SimpleQueue[tuple[int, Any] | None]
+    worker: Any,
+    message: bytes,
+    tasks: Connection,
+    link: _Link,
+    prepared: queue.SimpleQueue[tuple[int, Any] | None],
 ) -> None:
-    while (message := _next_message(tasks)) != STOP:
+    while message != STOP:
         _, ticket = _HEADER.unpack_from(message)
         link.send("preparing", ticket)
         try:
-            ready = worker.prepare(pickle.loads(message[_HEADER.size :]))  # noqa: S301 - from our own parent process
+            ready = worker.prepare(pickle.loads(memoryview(message)[_HEADER.size :]))  # noqa: S301 - from our own parent process
         except BaseException as error:
             link.send("failed", ticket, one_line(error))
-            continue
-        link.send("prepared", ticket)
-        prepared.put((ticket, ready))
-        del ready
+        else:
+            link.send("prepared", ticket)
+            prepared.put((ticket, ready))
+            del ready
+        message = _next_message(tasks)
     prepared.put(None)
 
 

@@ -13,7 +13,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
+from threading import Lock
 from typing import Generic, TypeVar
+from weakref import finalize
 
 from embedstore.contracts.executor import Done, Executor, Failed, Work
 from embedstore.errors import EmbedstoreError, UsageError
@@ -44,11 +46,18 @@ class PoolExecutor:
 
     name = "pool"
 
-    def __init__(self, workers: int, in_flight: int = IN_FLIGHT, patience_s: float | None = None) -> None:
+    def __init__(
+        self,
+        workers: int,
+        in_flight: int = IN_FLIGHT,
+        patience_s: float | None = None,
+        spares: Spares | None = None,
+    ) -> None:
         """in_flight: tasks one worker is given. patience_s: after so long in `prepare` it is killed."""
         self.workers = workers
         self.in_flight = in_flight
         self.patience_s = patience_s
+        self.start = WorkerProcess if spares is None else spares.start
 
     def run(self, work: Work[R], tasks: Iterable[T]) -> Iterator[Done[T, R] | Failed[T]]:
         """Outcomes as they are finished. Closing the iterator, or an error, ends the processes at once.
@@ -66,11 +75,44 @@ class PoolExecutor:
         session.feed.raise_pending()
 
 
+class Spares:
+    """With the first process another one is started, for the run that comes next.
+
+    Whoever reads files describes them first and decodes them then; starting an interpreter with its libraries
+    takes a second, which the forward pass would wait for twice. A spare that nobody took ends with this.
+    """
+
+    def __init__(self) -> None:
+        self._first = True
+        self._waiting: list[WorkerProcess] = []
+        self._lock = Lock()
+        self._end = finalize(self, _end_all, self._waiting)
+
+    def start(self, work_bytes: bytes) -> WorkerProcess:
+        """The spare if there is one, else a new process."""
+        with self._lock:
+            first, self._first = self._first, False
+            spare = self._waiting.pop() if self._waiting else None
+            if spare is not None:
+                spare.begin(work_bytes)
+                return spare
+            process = WorkerProcess(work_bytes)
+            if first:
+                self._waiting.append(WorkerProcess(work_bytes))
+            return process
+
+
+def _end_all(processes: list[WorkerProcess]) -> None:
+    while processes:
+        processes.pop().end(politely=False)
+
+
 class _Session(Generic[T, R]):
     """One run of the pool: which process holds which tickets, and what is to be tried again."""
 
     def __init__(self, pool: PoolExecutor, work_bytes: bytes, feed: TaskFeed[T]) -> None:
         self.feed = feed
+        self._start = pool.start
         self._size = pool.workers
         self._in_flight = pool.in_flight
         self._patience_s = pool.patience_s
@@ -125,7 +167,7 @@ class _Session(Generic[T, R]):
         takers = [worker for worker in self._workers if self._takes(worker, most_held)]
         best = min(takers, key=lambda worker: len(worker.held), default=None)
         if (best is None or best.held) and len(self._workers) < self._size:
-            best = WorkerProcess(self._work_bytes)
+            best = self._start(self._work_bytes)
             self._workers.append(best)
         return best
 
@@ -232,7 +274,7 @@ class ApartFactory:
 
     def create(self, workers: int = 1) -> Executor:
         """Processes that are given more tasks at a time, and 10 s for each."""
-        return PoolExecutor(max(1, workers), _FAR_AHEAD, _READING_PATIENCE_S)
+        return PoolExecutor(max(1, workers), _FAR_AHEAD, _READING_PATIENCE_S, Spares())
 
 
 apart_factory = ApartFactory()

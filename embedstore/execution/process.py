@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import signal
 import subprocess
@@ -11,9 +12,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe
 
-from embedstore.execution.child import PHASES, STOP, Event, task_message
+from embedstore.execution.child import PHASES, STOP, Event, task_message, work_message
 
 _PATIENCE_S = 5.0
+_PIPE_BYTES = 1 << 20
 # The child's import path is the parent's own, given before anything is imported by it.
 _BOOT = """
 import json, sys
@@ -41,6 +43,7 @@ class WorkerProcess:
         self.events = (prepare_events, complete_events)
         self._phases: dict[int, tuple[str, float]] = {}
         ends = (task_end, prepare_end, complete_end, child_end, parent_end)
+        _widen(complete_end)
         try:
             self._process = _start_deaf(ends)
         except BaseException:
@@ -49,8 +52,12 @@ class WorkerProcess:
         finally:
             for end in ends:
                 end.close()
+        self.begin(work_bytes)
+
+    def begin(self, work_bytes: bytes) -> None:
+        """Hand over the work. A process that was started for another, and has no task yet, takes this one."""
         with suppress(OSError):  # it has died already: its sentinel tells
-            self._tasks.send_bytes(work_bytes)
+            self._tasks.send_bytes(work_message(work_bytes))
 
     @property
     def held(self) -> tuple[int, ...]:
@@ -135,6 +142,13 @@ def _arrived(connection: Connection) -> Iterator[Event]:
         except (EOFError, OSError):
             return
         yield event
+
+
+def _widen(pipe: Connection) -> None:
+    """Let a batch of pixels through in few steps: each one wakes both processes. Only Linux can."""
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        with suppress(OSError):  # beyond what this system allows to a user
+            fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
 def _start_deaf(ends: tuple[Connection, ...]) -> subprocess.Popen[bytes]:

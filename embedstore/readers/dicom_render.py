@@ -34,7 +34,7 @@ from embedstore.readers.icc import icc_status, to_srgb
 from embedstore.readers.palette import expand_palette
 from embedstore.readers.suv import suv_scale, suv_status
 from embedstore.readers.ultrasound import Region, picture_region
-from embedstore.readers.voi import Lut, Window, stretch, to_display, to_modality, to_uint8
+from embedstore.readers.voi import Lut, Window, stretch, to_modality, to_shown, to_uint8
 
 
 def render(ds: Dataset, stored: Stored, index: int, want: Intensity) -> NDArray[Any]:
@@ -116,7 +116,7 @@ def _grey(stored: Stored, transforms: Transforms) -> NDArray[np.uint8]:
     voi = transforms.voi or _stand_in(stored, transforms)
     padded = None if transforms.padding is None else _padded(values, transforms.padding)
     if voi is not None:
-        shown = to_uint8(to_display(to_modality(values, transforms.modality), voi))
+        shown = to_shown(values, transforms.modality, voi)
     elif _is_plain(stored, transforms):
         shown = (values.astype(np.uint16) * 255 // (2**stored.bits - 1)).astype(np.uint8)
     else:

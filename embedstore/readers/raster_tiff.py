@@ -6,7 +6,6 @@ import math
 from typing import Any, BinaryIO
 
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
 
 from embedstore.contracts.record import Scalar
@@ -46,6 +45,8 @@ def page_facts(stream: BinaryIO, limits: Limits) -> dict[int, PictureFacts]:
     """
     with quiet("tifffile"):
         try:
+            import tifffile  # a fifth of the start of a reading process
+
             with tifffile.TiffFile(stream) as file:
                 _refuse_slide(file)
                 pages = _pages(file, limits)
@@ -66,6 +67,8 @@ def read_page(stream: BinaryIO, number: int | None, limits: Limits, managed: boo
     """
     with quiet("tifffile", "PIL"):
         try:
+            import tifffile  # a fifth of the start of a reading process
+
             with tifffile.TiffFile(stream) as file:
                 pages = _pages(file, limits)
                 number = next(iter(pages), 0) if number is None else number

@@ -6,8 +6,6 @@ import math
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import tifffile
-
 from embedstore.contracts.record import Source
 from embedstore.errors import ReadFailure
 from embedstore.readers.quiet import quiet
@@ -81,6 +79,8 @@ def _is_tiff(head: bytes) -> bool:
 def _is_slide_tiff(source: Source, limits: Limits) -> bool:
     with source.open() as stream, quiet("tifffile"):
         try:
+            import tifffile  # a fifth of the start of a reading process
+
             with tifffile.TiffFile(stream) as file:
                 return _is_pyramid(file, limits)
         except Exception:  # tifffile raises nearly any class on damaged data; the raster reader will say so

@@ -28,10 +28,10 @@ _LOAD = 1 << 20
 class _Supply:
     """Endless tasks that know how many were taken, and object when that runs far ahead of the outcomes."""
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, most_ahead: int) -> None:
         self.taken = 0
         self.answered = 0
-        self._most_ahead = 8 * workers
+        self._most_ahead = most_ahead
 
     def __iter__(self) -> Iterator[Call]:
         while True:
@@ -45,12 +45,14 @@ class ExecutorContract:
     """What every executor promises. factory: the one under test.
 
     separate_processes: workers are processes of their own, so that a dying one must not matter and results
-    must be sendable. workers: how many are asked for.
+    must be sendable. workers: how many are asked for. most_ahead_per_worker: how many tasks may be taken
+    before their outcomes are out.
     """
 
     factory: ClassVar[ExecutorFactory]
     separate_processes: ClassVar[bool] = False
     workers: ClassVar[int] = 2
+    most_ahead_per_worker: ClassVar[int] = 8
     patience_s: ClassVar[float] = 10.0
 
     @classmethod
@@ -136,7 +138,7 @@ class ExecutorContract:
 
     def test_takes_only_a_few_tasks_ahead(self) -> None:
         """Endless tasks are no trouble: outcomes come, and few tasks are in flight."""
-        supply = _Supply(self.workers)
+        supply = _Supply(self.workers * self.most_ahead_per_worker)
         run = self._executor().run(ContractWork(), supply)
         for _ in range(40):
             assert isinstance(next(run), Done)
@@ -145,7 +147,7 @@ class ExecutorContract:
 
     def test_nothing_happens_before_the_first_step(self) -> None:
         """`run` alone takes no task."""
-        supply = _Supply(self.workers)
+        supply = _Supply(self.workers * self.most_ahead_per_worker)
         run = self._executor().run(ContractWork(), supply)
         assert supply.taken == 0
         _close(run)
@@ -153,7 +155,7 @@ class ExecutorContract:
     def test_closing_leaves_nothing_behind(self) -> None:
         """After `close` no worker process and no thread of the run is alive."""
         before = set(threading.enumerate())
-        supply = _Supply(self.workers)
+        supply = _Supply(self.workers * self.most_ahead_per_worker)
         run = self._executor().run(ContractWork(), supply)
         seen: list[Any] = []
         for _ in range(6):

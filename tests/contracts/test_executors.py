@@ -33,6 +33,19 @@ class TestPool(ExecutorContract):
     separate_processes = True
 
 
+class TestApart(ExecutorContract):
+    factory = pool.apart_factory
+    separate_processes = True
+    most_ahead_per_worker = 32
+
+
+def test_a_spare_process_does_the_work_of_the_next_run_and_not_its_first():
+    executor = pool.apart_factory.create(1)
+    for offset in (1, 10, 100):
+        outcomes = list(executor.run(Adding(offset), [1, 2, 3]))
+        assert sorted(done.result for done in outcomes) == [offset + 1, offset + 2, offset + 3]
+
+
 def test_both_are_found_by_entry_point():
     assert find_plugin(EXECUTORS, "serial").load() is serial.factory
     assert find_plugin(EXECUTORS, "pool").load() is pool.factory
@@ -53,6 +66,22 @@ def _outcome(worker: Any, task: Any, prepared: Any) -> Any:
         return Done(task, worker.complete(prepared.result()))
     except BaseException as error:
         return Failed(task, one_line(error))
+
+
+@dataclass(frozen=True)
+class Adding:
+    """Work that adds a number, so that a result tells whose work it is."""
+
+    offset: int
+
+    def start(self) -> Adding:
+        return self
+
+    def prepare(self, task: int) -> int:
+        return task
+
+    def complete(self, prepared: int) -> int:
+        return prepared + self.offset
 
 
 def _honest(work: Any, tasks: Iterable[Any]) -> Iterator[Any]:

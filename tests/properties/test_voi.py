@@ -11,7 +11,7 @@ from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut, apply_w
 from pydicom.sequence import Sequence
 
 from embedstore.readers.dicom_transforms import transforms_of
-from embedstore.readers.voi import Lut, Window, stretch, to_display, to_modality, to_uint8
+from embedstore.readers.voi import Lut, Window, stretch, to_display, to_modality, to_shown, to_uint8
 
 thousandths = st.integers(-2_000_000, 2_000_000).map(lambda n: n / 1000)
 
@@ -72,6 +72,28 @@ def test_rescale_is_that_of_pydicom(image, slope, intercept):
     ours = to_modality(stored, transforms_of(ds, 0).modality)
     assert ours.dtype == np.float32
     assert np.allclose(ours, apply_modality_lut(stored, ds), rtol=1e-6, atol=1e-6)
+
+
+@given(
+    image=images(),
+    repeats=st.sampled_from([1, 5000]),
+    centre=thousandths,
+    width=st.integers(1_000, 4_000_000).map(lambda n: n / 1000),
+    function=st.sampled_from(["LINEAR", "LINEAR_EXACT", "SIGMOID"]),
+    rescale=st.none() | st.tuples(st.integers(1, 5000).map(lambda n: n / 1000), thousandths),
+)
+def test_looking_pixels_up_shows_what_transforming_each_shows(
+    image, repeats, centre, width, function, rescale
+):
+    ds, stored = image
+    stored = np.repeat(stored, repeats, axis=0)
+    if rescale:
+        ds.RescaleSlope, ds.RescaleIntercept = rescale
+    modality, window = transforms_of(ds, 0).modality, Window(centre, width, function)
+    each = to_uint8(to_display(to_modality(stored, modality), window))
+    shown = to_shown(stored, modality, window)
+    assert shown.dtype == np.uint8
+    assert np.array_equal(shown, each)
 
 
 @st.composite
