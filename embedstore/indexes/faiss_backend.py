@@ -13,11 +13,13 @@ that setting. Never fork a process that has searched: start workers by spawn.
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol
 
 import faiss as _faiss
 import numpy as np
+from numpy.typing import NDArray
 
 from embedstore.contracts.image import F32, I64
 from embedstore.contracts.index import PAD_ID, IndexSpec, IndexTraits, Metric, Neighbours
@@ -71,7 +73,7 @@ class _Flat:
 
     def __init__(self, dim: int, index: Any = None) -> None:
         self.index = index or faiss.IndexIDMap(faiss.IndexFlatIP(dim))
-        self._ids: I64 = np.sort(faiss.vector_to_array(self.index.id_map))
+        self._ids: I64 = np.sort(_numbers(self.index.id_map))
 
     def ids(self) -> I64:
         return self._ids
@@ -93,9 +95,7 @@ class _Flat:
         """(n,) ids and (n, dim) rows, in the order they came."""
         n, dim = self.index.ntotal, self.index.d
         flat = faiss.downcast_index(self.index.index)
-        return faiss.vector_to_array(self.index.id_map), faiss.rev_swig_ptr(flat.get_xb(), n * dim).reshape(
-            n, dim
-        )
+        return _numbers(self.index.id_map), faiss.rev_swig_ptr(flat.get_xb(), n * dim).reshape(n, dim)
 
 
 class _Inverted:
@@ -166,6 +166,23 @@ class _Inverted:
             params,
         )
         return scores, ids
+
+
+# FAISS's own helpers for C++ vectors look at the proxy's class name. SWIG shares one type table between all
+# modules of a process, so after `import SimpleITK` that class is SimpleITK's: these three do not look.
+def _numbers(vector: Any) -> I64:
+    size = faiss.Int64Vector.size(vector)
+    return faiss.rev_swig_ptr(faiss.Int64Vector.data(vector), size).copy() if size else np.empty(0, np.int64)
+
+
+def _written(index: Any) -> NDArray[np.uint8]:
+    stream = BytesIO()
+    faiss.write_index(index, faiss.PyCallbackIOWriter(stream.write))
+    return np.frombuffer(stream.getbuffer(), np.uint8)
+
+
+def _read(data: bytes) -> Any:
+    return faiss.read_index(faiss.PyCallbackIOReader(BytesIO(data).read))
 
 
 def lists_for(rows: int) -> int:
@@ -256,7 +273,7 @@ class FaissIndex:
         """Write the index with checksums. Raises StorageFull."""
         self._settle()
         with self._gate.together():
-            data = faiss.serialize_index(self._held.index)
+            data = _written(self._held.index)
             snapshot.save(folder, self.spec, self._seq, len(self), self._held.layout, [data])
 
     def _due(self) -> bool:
@@ -292,7 +309,7 @@ class FaissFactory:
         spec = IndexSpec(name="faiss", dim=dim, metric=metric, space=space)
         found = snapshot.load(folder, spec)
         try:
-            index = faiss.deserialize_index(np.frombuffer(found.data, np.uint8))
+            index = _read(found.data)
             held: _Held = _Flat(dim, index) if found.layout == "flat" else _Inverted(index)
         except (RuntimeError, AttributeError) as error:
             raise snapshot.damaged(found, "FAISS cannot read it") from error

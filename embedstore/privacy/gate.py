@@ -20,7 +20,7 @@ from embedstore.errors import ReadFailure
 from embedstore.privacy.dates import parsed, shifted
 from embedstore.privacy.deidentify import pseudonym
 from embedstore.privacy.identifiers import NUMBERS, PHRASES, Identifiers
-from embedstore.privacy.key import Key
+from embedstore.privacy.key import Key, is_registered
 from embedstore.privacy.profile import Profile
 from embedstore.privacy.table import row_of
 from embedstore.privacy.text import clean_text
@@ -259,7 +259,7 @@ class _Through:
         if vr == "DA":
             return self.date(value)
         if vr == "UI":
-            return value if value.startswith("1.2.840.10008.") or listed else None
+            return value if listed or is_registered(value) else None  # the standard's own UIDs
         if vr in ("LO", "SH", "UC") and (
             listed or name in _HARMLESS
         ):  # a narrative (LT, ST, UT) never passes

@@ -10,13 +10,20 @@ import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydicom import config
+from pydicom.uid import UID
+
 from embedstore.errors import BadInputFile, NotFound, UsageError
 
 _MARK = "embedstore-privacy-key-1"
 _SECRET_BYTES = 32
 _UID_ROOT = "2.25."
 _SHIFT_DAYS = 3650
-_STANDARD_ROOT = "1.2.840.10008."
+
+
+def is_registered(uid: str) -> bool:
+    """Whether the standard itself registers this UID (PS3.6 Annex A): by name, since a root hides anything."""
+    return bool(UID(uid, validation_mode=config.IGNORE).type)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +100,9 @@ class Key:
         return int.from_bytes(self.digest(purpose, *values)[:8], "big") >> 2
 
     def uid(self, uid: str) -> str:
-        """A UID under 2.25 (PS3.5 B.2) in place of one; UIDs the standard itself assigns stay."""
+        """A UID under 2.25 (PS3.5 B.2) in place of one; those the standard registers (PS3.6 Annex A) stay."""
         plain = uid.strip("\x00 ")
-        if not plain or plain.startswith(_STANDARD_ROOT):
+        if not plain or is_registered(plain):
             return plain
         digest = bytearray(self.digest("uid", plain)[:16])
         digest[6] = digest[6] & 0x0F | 0x80  # UUID version 8 (RFC 9562 5.8), variant 10

@@ -122,3 +122,18 @@ def test_two_processes_may_save_at_once(tmp_path):
             assert len(index) == index.applied_seq, "each snapshot is one writer's, whole"
     assert all(writer.returncode == 0 for writer in writers)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_other_wrapped_libraries_in_the_process_change_nothing(tmp_path):
+    """SWIG modules share a type table: whichever is imported last gives FAISS's vectors their class."""
+    pytest.importorskip("SimpleITK")
+    script = (
+        "import sys, pathlib, numpy as np, faiss, SimpleITK\n"
+        "from embedstore.indexes import faiss_backend as f\n"
+        "for rows in (None, 50):\n"
+        "    made = f.FaissFactory(rows).create(8, 'cosine', 's')\n"
+        "    made.add(np.arange(200), np.random.default_rng(0).random((200, 8), np.float32), 1)\n"
+        "    made.snapshot(pathlib.Path(sys.argv[1]))\n"
+        "    assert len(f.factory.restore(pathlib.Path(sys.argv[1]), 8, 'cosine', 's')) == 200\n"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True)
