@@ -22,7 +22,7 @@ _SHIFT_DAYS = 3650
 
 
 def is_registered(uid: str) -> bool:
-    """Whether the standard itself registers this UID (PS3.6 Annex A): by name, since a root hides anything."""
+    """Whether the standard registers this very UID (PS3.6 Annex A): its root alone may hide anything."""
     return bool(UID(uid, validation_mode=config.IGNORE).type)
 
 
