@@ -1,20 +1,21 @@
-"""`embedstore label run | report | model | export`."""
+"""`embedstore label run | report | model | suggest | export`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from embedstore.cli.label_text import card_text, write_worklist
 from embedstore.cli.lazy import PlainGroup
 from embedstore.cli.shell import Shell, encoder_option, input_file, store_options, where_option
 
 if TYPE_CHECKING:
     from embedstore.cli.output import Renderable
-    from embedstore.engine.requests import LabelSetCard
+    from embedstore.engine.requests import Suggestion
 
 
 @click.group(cls=PlainGroup)
@@ -38,7 +39,7 @@ def run(shell: Shell, /, voters: Path, **options: Any) -> None:
 
     with shell.opened() as store, shell.progress() as bar:
         card = store.run_votes(VoteRequest(voters=voters, **options), bar)
-    shell.answer(asdict(card), lambda: _text(card, f"Next: embedstore label model {card.label_set}"))
+    shell.answer(asdict(card), lambda: card_text(card, f"Next: embedstore label model {card.label_set}"))
 
 
 @label.command()
@@ -50,19 +51,73 @@ def report(shell: Shell, label_set: str, truth: str | None) -> None:
     """Coverage, overlap and conflict of each voter; accuracy where a truth column is given."""
     with shell.opened() as store:
         card = store.label_report(label_set, truth)
-    shell.answer(asdict(card), lambda: _text(card))
+    shell.answer(asdict(card), lambda: card_text(card))
 
 
 @label.command()
 @click.argument("label_set", metavar="SET")
 @click.option("--truth", metavar="COLUMN", help="Column with the true label, where it is known.")
+@click.option(
+    "--prior", metavar="CLASS=SHARE", multiple=True, help="Known share of a class; give one for each."
+)
+@click.option("--ignore-silence", is_flag=True, help="Do not take an abstention for evidence.")
+@click.option(
+    "--soft", is_flag=True, help="A vote with a probability counts for what that lies above chance."
+)
 @store_options
 @click.pass_obj
-def model(shell: Shell, label_set: str, truth: str | None) -> None:
-    """Fuse the votes (Dawid and Skene 1979), with the majority vote beside it."""
+def model(
+    shell: Shell, label_set: str, truth: str | None, prior: tuple[str, ...], ignore_silence: bool, soft: bool
+) -> None:
+    """Fuse the votes (Dawid and Skene 1979), with the majority vote beside it.
+
+    What persons said (voters person:NAME) stands, and teaches how often the others are right.
+    """
+    shares = dict(map(_share, prior))
     with shell.opened() as store:
-        card = store.fit_label_model(label_set, truth)
-    shell.answer(asdict(card), lambda: _text(card, f"Next: embedstore label export {label_set} OUT.csv"))
+        card = store.fit_label_model(label_set, truth, prior=shares, silence=not ignore_silence, soft=soft)
+    shell.answer(asdict(card), lambda: card_text(card, f"Next: embedstore label export {label_set} OUT.csv"))
+
+
+def _share(told: str) -> tuple[str, float]:
+    name, _, share = told.rpartition("=")
+    try:
+        return name, float(share)
+    except ValueError:
+        raise click.UsageError(f"--prior takes CLASS=SHARE, such as present=0.1, not '{told}'") from None
+
+
+@label.command()
+@click.argument("label_set", metavar="SET")
+@click.option("-n", type=click.IntRange(2), default=20, show_default=True, metavar="N", help="How many.")
+@where_option("Which items may be suggested.")
+@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Of the random half.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="CSV", help="Write them as a list to fill in."
+)
+@store_options
+@click.pass_obj
+def suggest(shell: Shell, label_set: str, n: int, where: str | None, seed: int, out: Path | None) -> None:
+    """Items a person should label next: half at random, half where the label model is least sure.
+
+    Only the random half may be used to judge labels. Fill in the column 'label' of --out and hand it
+    back with embedstore label import.
+    """
+    with shell.opened() as store:
+        found = store.suggest_labels(label_set, n, where, seed)
+    if out is not None:
+        write_worklist(out, found)
+    document = {"label_set": label_set, "seed": seed, "suggestions": [asdict(one) for one in found]}
+    shell.answer(document, lambda: _suggested(found, out))
+
+
+def _suggested(found: tuple[Suggestion, ...], out: Path | None) -> Iterator[Renderable]:
+    from embedstore.cli.output import table
+
+    rows = [(one.id, one.why, one.entropy, max(one.probabilities.values()), one.path) for one in found]
+    yield table(("id", "why", "entropy", "surest", "path"), rows, widest="path")
+    if out is not None:
+        yield f"Written to {out}; fill in its column 'label'."
 
 
 @label.command()
@@ -81,49 +136,3 @@ def export(shell: Shell, label_set: str, out: Path) -> None:
         yield f"{rows} labels written to {out}."
 
     shell.answer({"label_set": label_set, "path": out, "rows": rows}, text)
-
-
-def _text(card: LabelSetCard, following: str = "") -> Iterator[Renderable]:
-    from embedstore.cli.output import count, estimate, facts, table
-
-    yield f"Label set '{card.label_set}' ({', '.join(card.classes)}): {count(card.items, 'item')}."
-    measured = any(one.accuracy is not None for one in card.voters)
-    yield table(
-        (
-            "voter",
-            "version",
-            "voted",
-            "coverage",
-            "overlap",
-            "conflict",
-            *(("accuracy",) if measured else ()),
-        ),
-        [
-            (
-                one.voter,
-                one.version[:12],
-                one.voted,
-                one.coverage,
-                one.overlap,
-                one.conflict,
-                *((estimate(one.accuracy),) if measured else ()),
-            )
-            for one in card.voters
-        ],
-        widest="voter",
-    )
-    if card.model is not None:
-        yield "Fused:"
-        yield from facts((f"  {name.replace('_', ' ')}", _short(value)) for name, value in card.model.items())
-    if following:
-        yield following
-
-
-def _short(value: Any) -> Any:
-    from embedstore.cli.output import estimate
-
-    if isinstance(value, Mapping) and "value" not in value:
-        return ", ".join(f"{name} {estimate(one)}" for name, one in value.items())
-    if isinstance(value, list | tuple):
-        return "; ".join(map(str, value)) or None
-    return estimate(value)

@@ -1,4 +1,4 @@
-"""Weak labels: votes collected, fused by a label model beside the majority vote, exported with both."""
+"""Weak labels: votes collected from voters, and exported with what became of them."""
 
 from __future__ import annotations
 
@@ -10,21 +10,16 @@ import numpy as np
 
 from embedstore.contracts.image import I64
 from embedstore.contracts.labels import ABSTAIN, LabelBatch, LabelSet, Vote
+from embedstore.engine.fusing import label_report
 from embedstore.engine.grouping import in_groups
 from embedstore.engine.label_files import LabelRow, write_labels
-from embedstore.engine.requests import LabelSetCard, Progress, VoterCard, VoteRequest
+from embedstore.engine.requests import LabelSetCard, Progress, VoteRequest
 from embedstore.engine.voters import Voter, load_voters
 from embedstore.engine.workspace import Workspace
-from embedstore.engine.zeroshot import present_absent
 from embedstore.errors import NotFound, UsageError
-from embedstore.evaluation.intervals import bootstrap
-from embedstore.evaluation.metrics import accuracy
 from embedstore.fingerprint import digest
-from embedstore.learning.labelmodel import fit_dawid_skene, majority_vote
-from embedstore.learning.linear import encode_labels
-from embedstore.learning.votes import BINARY, describe_votes
 from embedstore.storage.filters import parse_where
-from embedstore.storage.learned import NewLabelModel, VoteTable
+from embedstore.storage.learned import VoteTable
 
 _TOGETHER = 4096
 METADATA = ("patient", "path", "modality", "body_part", "laterality", "view", "label", "site", "split")
@@ -97,117 +92,6 @@ def _columns(workspace: Workspace, items: I64, function: Any) -> Sequence[Mappin
     # A patient, to a voter, is whom a split may not divide.
     groups = workspace.catalog.patient_groups(items)
     return [{**row, "patient": patient} for row, patient in zip(columns, groups, strict=True)]
-
-
-def label_report(workspace: Workspace, label_set: str, truth: str | None) -> LabelSetCard:
-    """Who voted how much, where voters meet and disagree, how often they are right where truth is known."""
-    labels = workspace.catalog.labels
-    found = labels.label_set(label_set)
-    table = labels.votes(label_set)
-    known = _truth(workspace, found, table.items, truth)
-    summaries = describe_votes(table.values, table.voters, len(found.classes)) if len(table.items) else ()
-    voters = tuple(
-        VoterCard(
-            voter=summary.name,
-            version=table.versions[column],
-            voted=int((table.values[:, column] >= 0).sum()),
-            coverage=summary.coverage,
-            overlap=summary.overlap,
-            conflict=summary.conflict,
-            accuracy=_accuracy(workspace, table, column, known),
-        )
-        for column, summary in enumerate(summaries)
-    )
-    return LabelSetCard(
-        label_set=label_set,
-        classes=found.classes,
-        items=len(table.items),
-        voters=voters,
-        model=_model_summary(workspace, found, truth),
-    )
-
-
-def _truth(workspace: Workspace, label_set: LabelSet, items: I64, column: str | None) -> I64 | None:
-    if column is None or not len(items):
-        return None
-    values = workspace.catalog.column(items, column)
-    known = (
-        present_absent(values) if label_set.classes == BINARY else encode_labels(values, label_set.classes)[0]
-    )
-    if not (known >= 0).any():
-        raise UsageError(f"column '{column}' has no label of '{label_set.name}' for any voted image")
-    return known
-
-
-def _accuracy(
-    workspace: Workspace, table: VoteTable, column: int, truth: I64 | None
-) -> Mapping[str, Any] | None:
-    if truth is None:
-        return None
-    said = table.values[:, column]
-    return _agreement(workspace, table.items, said, truth)
-
-
-def _agreement(workspace: Workspace, items: I64, said: I64, truth: I64) -> Mapping[str, Any] | None:
-    both = (said >= 0) & (truth >= 0)
-    if not both.any():
-        return None
-    groups = np.array(workspace.catalog.patient_groups(items[both]))
-    return bootstrap("accuracy", accuracy, truth[both], said[both], groups).to_json()
-
-
-def fit_label_model(workspace: Workspace, label_set: str, truth: str | None = None) -> LabelSetCard:
-    """Fuse the active votes by Dawid and Skene (1979), with the majority vote kept beside it.
-
-    An item nobody voted on gets no label. Raises NotFound, and UsageError with no votes.
-    """
-    labels = workspace.catalog.labels
-    found = labels.label_set(label_set)
-    table = labels.votes(label_set)
-    voted = (table.values >= 0).any(axis=1) if len(table.items) else np.zeros(0, bool)
-    if not voted.any():
-        raise UsageError(f"nobody has voted on '{label_set}'; run: embedstore label run")
-    model = fit_dawid_skene(table.values[voted], len(found.classes))
-    probabilities = model.predict(table.values[voted]).astype(np.float32)
-    majority, _ = majority_vote(table.values[voted], len(found.classes))
-    with workspace.catalog.writing():
-        labels.save_label_model(
-            NewLabelModel(
-                label_set=label_set,
-                kind="dawid-skene",
-                params={**model.to_json(table.voters), "versions": list(table.versions)},
-                items=table.items[voted],
-                probabilities=probabilities,
-                majority=majority,
-                labels=probabilities.argmax(axis=1).astype(np.int64),
-            )
-        )
-    return label_report(workspace, label_set, truth)
-
-
-def _model_summary(workspace: Workspace, label_set: LabelSet, truth: str | None) -> Mapping[str, Any] | None:
-    try:
-        row = workspace.catalog.labels.label_model(label_set.name)
-    except NotFound:
-        return None
-    summary: dict[str, Any] = {
-        "kind": row.kind,
-        "created": row.created,
-        "items": len(row.items),
-        "labels": {name: int((row.labels == n).sum()) for n, name in enumerate(label_set.classes)},
-        "majority": {name: int((row.majority == n).sum()) for n, name in enumerate(label_set.classes)},
-        "majority_undecided": int((row.majority < 0).sum()),
-        "majority_coverage": float((row.majority >= 0).mean()) if len(row.items) else 0.0,
-        "notes": list(row.params.get("notes", ())),
-    }
-    known = _truth(workspace, label_set, row.items, truth)
-    if known is not None:
-        summary["accuracy"] = _agreement(workspace, row.items, row.labels, known)
-        # The majority skips its ties, which are the hard ones: only what it decided can be compared.
-        decided = np.where(row.majority >= 0, row.labels, ABSTAIN)
-        summary["accuracy_where_majority_decided"] = _agreement(workspace, row.items, decided, known)
-        summary["majority_accuracy"] = _agreement(workspace, row.items, row.majority, known)
-    return summary
 
 
 def export_labels(workspace: Workspace, label_set: str, out: Path) -> int:

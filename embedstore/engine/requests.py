@@ -197,14 +197,47 @@ class VoterCard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FuseRequest:
+    """How votes are fused. prior: known share of each class. silence: whether an abstention is an outcome.
+
+    soft: a vote with a probability counts as much as that lies above chance.
+    """
+
+    label_set: str
+    truth: str | None = None
+    prior: Mapping[str, float] = field(default_factory=dict)
+    silence: bool = True
+    soft: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LabelSetCard:
-    """What is known of a label set: its voters and, when fused, the label model beside the majority vote."""
+    """What is known of a label set: its voters and, when fused, the label model beside the majority vote.
+
+    gold: items whose truth is known, by the truth column or by persons' votes. dependence: pairs of voters,
+    the most dependent first. warnings: what a reader of the numbers should know.
+    """
 
     label_set: str
     classes: tuple[str, ...]
     items: int
     voters: tuple[VoterCard, ...]
     model: Mapping[str, Any] | None = None
+    gold: int = 0
+    dependence: tuple[Mapping[str, Any], ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suggestion:
+    """An item a person should label. why: "random" or "doubt". probabilities: what is believed of it now."""
+
+    id: int
+    path: str
+    patient: str
+    why: str
+    entropy: float
+    probabilities: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 from embedstore.contracts.query import Answer, Item, Query
 from embedstore.engine import bridges as _bridges
+from embedstore.engine import fusing as _fusing
 from embedstore.engine import heads as _heads
 from embedstore.engine import ingest as _ingest
 from embedstore.engine import labels as _labels
@@ -23,6 +24,7 @@ from embedstore.engine.requests import (
     BridgeCard,
     BridgeRequest,
     Finding,
+    FuseRequest,
     HeadCard,
     HeadReport,
     HeadRequest,
@@ -32,6 +34,7 @@ from embedstore.engine.requests import (
     Outcome,
     Progress,
     Status,
+    Suggestion,
     VoteRequest,
     ZeroShotRequest,
     ZeroShotResult,
@@ -135,11 +138,22 @@ class Store:
 
     def label_report(self, label_set: str, truth: str | None = None) -> LabelSetCard:
         """Coverage, overlap, conflict, and accuracy against a truth column."""
-        return _labels.label_report(self._workspace, label_set, truth)
+        return _fusing.label_report(self._workspace, label_set, truth)
 
-    def fit_label_model(self, label_set: str, truth: str | None = None) -> LabelSetCard:
-        """Fuse the active votes of a label set; the majority vote is kept beside the result."""
-        return _labels.fit_label_model(self._workspace, label_set, truth)
+    def fit_label_model(self, label_set: str, truth: str | None = None, **options: Any) -> LabelSetCard:
+        """Fuse the active votes of a label set; the majority vote is kept beside the result.
+
+        options: of `FuseRequest`.
+        """
+        return _fusing.fit_label_model(
+            self._workspace, FuseRequest(label_set=label_set, truth=truth, **options)
+        )
+
+    def suggest_labels(
+        self, label_set: str, n: int = 20, where: str | None = None, seed: int = 0
+    ) -> tuple[Suggestion, ...]:
+        """Items a person should label next: half at random, half where the fused labels are least sure."""
+        return _fusing.suggest(self._workspace, label_set, n, where, seed)
 
     def export_labels(self, label_set: str, out: Path) -> int:
         """Write fused labels to .csv or .parquet; returns the rows written."""

@@ -99,12 +99,15 @@ class Labels:
         at_voter = {voter: n for n, voter in enumerate(voters)}
         values = np.full((len(items), len(voters)), ABSTAIN, np.int64)
         probabilities = np.full((len(items), len(voters)), np.nan, np.float32)
+        looked = np.zeros((len(items), len(voters)), bool)
         for row in rows:
             place = at_item[row.item_id], at_voter[row.voter]
             values[place] = row.value
+            looked[place] = True
             if row.probability is not None:
                 probabilities[place] = row.probability
-        return VoteTable(items, voters, tuple(latest[voter] for voter in voters), values, probabilities)
+        versions = tuple(latest[voter] for voter in voters)
+        return VoteTable(items, voters, versions, values, probabilities, looked)
 
     def count_votes(self) -> int:
         """Active votes that are no abstentions, over all label sets."""

@@ -20,7 +20,7 @@ class VoteTable:
     """Active votes of one label set on n items by m voters.
 
     items: (n,) sorted. values: (n, m) class indices, -1 where the voter abstained or did not look.
-    probabilities: (n, m), NaN where the voter gave none.
+    probabilities: (n, m), NaN where the voter gave none. looked: (n, m), whether there is any word of it.
     """
 
     items: I64
@@ -28,6 +28,7 @@ class VoteTable:
     versions: tuple[str, ...]
     values: I64
     probabilities: F32
+    looked: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -200,7 +200,7 @@ class FakeStore:
         self._note((label_set, truth))
         return VOTERS
 
-    def fit_label_model(self, label_set: str, truth: str | None = None) -> LabelSetCard:
+    def fit_label_model(self, label_set: str, truth: str | None = None, **options: Any) -> LabelSetCard:
         self._note((label_set, truth))
         return VOTERS
 
