@@ -10,21 +10,22 @@ from itertools import chain
 
 import numpy as np
 
-from embedstore import discovery
 from embedstore.contracts.encoder import TunableEncoder
-from embedstore.contracts.executor import Done, Executor, ExecutorFactory, Failed
+from embedstore.contracts.executor import Done, Failed
 from embedstore.contracts.image import F32
 from embedstore.contracts.record import Asset
 from embedstore.engine.admission import keeper_for, provenance_of
 from embedstore.engine.ahead import ahead
 from embedstore.engine.deidentified import STAGE
 from embedstore.engine.embedding import Embedded, EmbedWork, embed_beside
+from embedstore.engine.executors import executor, reading_executor
 from embedstore.engine.grouping import in_groups, in_growing_groups
-from embedstore.engine.reading import Task
+from embedstore.engine.reading import Subject, Task
 from embedstore.engine.recording import Found, Recorder
 from embedstore.engine.requests import IngestReport, IngestRequest, Progress
 from embedstore.engine.survey import Entry, Survey, Surveyed
 from embedstore.engine.targets import SpaceMoved, Targets
+from embedstore.engine.volumes import Volumes, asset_of
 from embedstore.engine.workspace import Workspace
 from embedstore.storage.batches import ItemKey
 
@@ -75,13 +76,16 @@ class _Ingest:
 
     def run(self) -> IngestReport:
         settings = self._workspace.settings
-        self._reading = _executor("apart" if settings.reading == "apart" else "serial", 1)
+        self._reading = reading_executor(settings)
         survey = Survey(self._catalog, self._request, settings.limits, self._reading, self._keeper)
-        sources = survey.sources(self._targets.space("image").id, self._targets.space("text").id)
+        space = self._targets.space("image")
+        self._volumes = Volumes(self._catalog, space, self._request, self._reading, settings.limits)
+        sources = survey.sources(space.id, self._targets.space("text").id)
         run = self._catalog.begin_run("ingest", self._arguments())
         self._recorder = Recorder(self._catalog, run)
         started = time.monotonic()
-        self._embed(self._lacking(self._met(ahead(sources, _SURVEYED_AHEAD))))
+        met = self._met(ahead(sources, _SURVEYED_AHEAD))
+        self._embed(self._lacking(self._volumes.together(met)))
         while self._deferred:  # the same bytes met twice in this run, once the first of them is committed
             again, self._deferred, self._claimed = self._deferred, [], set()
             self._embed(self._lacking(again))
@@ -190,15 +194,16 @@ class _Ingest:
         else:
             if not choice.threads:  # cores are shared out, not fought over
                 choice = replace(choice, threads=max(1, (os.cpu_count() or 1) // workers))
-            yield from _executor("pool", workers).run(EmbedWork(choice, limits), tasks)
+            yield from executor("pool", workers).run(EmbedWork(choice, limits), tasks)
 
     def _task(self, group: list[Found]) -> Task:
         number = self._tasks = self._tasks + 1
         self._under_way[number] = group
-        entries = [entry for _, entry in group]
-        assets = tuple(e.read or e.found for e in entries if isinstance(e.found, Asset))
-        sights = tuple(entry.sight for entry in entries)
-        return Task(number, assets, sights if any(sights) else ())
+        return Task(number, tuple(map(self._subject, group)))
+
+    def _subject(self, found: Found) -> Subject:
+        asset = asset_of(found)
+        return Subject(asset, found[1].sight, parent_range=self._volumes.range_of(asset))
 
     def _tune(self, encoder: object) -> None:
         if isinstance(encoder, TunableEncoder):
@@ -248,8 +253,3 @@ class _Ingest:
             if self._catalog.last_seq(space.id):
                 self._progress("indexing", 0, None)
                 self._workspace.indexes.save(space)
-
-
-def _executor(name: str, workers: int) -> Executor:
-    factory: ExecutorFactory = discovery.find_plugin(discovery.EXECUTORS, name).load()
-    return factory.create(workers)

@@ -16,6 +16,7 @@ from embedstore.contracts.record import Asset
 from embedstore.engine.bridges import OpenBridge, bridge_between
 from embedstore.engine.encoders import tower_of
 from embedstore.engine.indexing import gatherer
+from embedstore.engine.ranges import range_in_file
 from embedstore.engine.workspace import Workspace
 from embedstore.errors import BridgeMissing, NotFound, ReadFailure, UsageError
 from embedstore.indexes.search import search_groups, search_vectors
@@ -140,13 +141,15 @@ def embed_file(workspace: Workspace, space: SpaceRow, path: Path) -> F32:
         raise NotFound(f"{path}: no such file")
     encoder = workspace.encoder_of(space, "image")
     try:
-        found = next((one for one in readers.describe(FileSource.of(path)) if isinstance(one, Asset)), None)
-        if found is None:
+        found = [one for one in readers.describe(FileSource.of(path)) if isinstance(one, Asset)]
+        if not found:
             raise UsageError(f"{path}: holds no image; use --text for words")
-        image = readers.read(found, tower_of(encoder, "image").wants)
+        tower = tower_of(encoder, "image")
+        image = readers.read(found[0], tower.wants)
+        scale = range_in_file(readers, tower.preprocess, found[0], found)
     except ReadFailure as failure:
         raise ReadFailure(f"{path}: {failure.reason}") from None
-    vector: F32 = encoder.encode_images([ImageInput(image)])[0]
+    vector: F32 = encoder.encode_images([ImageInput(image, parent_range=scale)])[0]
     return vector
 
 
