@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from embedstore.contracts.encoder import Encoder
-from embedstore.contracts.executor import Done
+from embedstore.contracts.executor import Done, Executor
 from embedstore.contracts.image import F32
 from embedstore.contracts.record import WHOLE_CUT, Asset, Cut, Report, Skip, Source
 from embedstore.engine.embedding import embed_beside
@@ -24,7 +24,7 @@ from embedstore.errors import BadInputFile, UsageError
 from embedstore.readers.regions import MaskFile, Region
 from embedstore.readers.sources import source_at
 from embedstore.readers.walk import Unreachable, walk
-from embedstore.settings import Settings
+from embedstore.settings import Limits, Settings
 from embedstore.storage.disk import write_durably
 
 _FEWEST_TASK_IMAGES = 8
@@ -83,27 +83,33 @@ def embed(request: EmbedRequest, settings: Settings, progress: Progress = silent
     """
     if isinstance(request.region, MaskFile):
         source_at(request.region.path, settings.limits)
+    reading = reading_executor(settings, request.cut)  # its processes start while the encoder is loaded
     encoder = load_encoder(request.encoder)
     if request.region is not None and not takes_regions(tower_of(encoder, "image")):
         raise UsageError(
             f"encoder '{encoder.spec.name}' has vectors of whole images only; leave the region out, or "
             "choose an encoder whose preprocessing crops to regions, such as medsam"
         )
-    return _Embed(request, settings, encoder, progress).run()
+    return _Embed(request, settings.limits, encoder, reading, progress).run()
 
 
 class _Embed:
     """One run."""
 
     def __init__(
-        self, request: EmbedRequest, settings: Settings, encoder: Encoder, progress: Progress
+        self,
+        request: EmbedRequest,
+        limits: Limits,
+        encoder: Encoder,
+        reading: Executor,
+        progress: Progress,
     ) -> None:
         self._request = request
-        self._limits = settings.limits
+        self._limits = limits
         self._encoder = encoder
         self._tower = tower_of(encoder, "image")
         self._progress = progress
-        self._reading = reading_executor(settings)
+        self._reading = reading
         self._skips: list[Outcome] = []
         self._failures: list[Outcome] = []
         self._misplaced: dict[str, str] = {}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from embedstore import discovery
-from embedstore.contracts.executor import Executor, ExecutorFactory
+from embedstore.contracts.executor import Executor, ExecutorFactory, WarmExecutor
+from embedstore.contracts.record import Cut
+from embedstore.engine.reading import DescribeWork
 from embedstore.settings import Settings
 
 
@@ -13,6 +15,10 @@ def executor(name: str, workers: int) -> Executor:
     return factory.create(workers)
 
 
-def reading_executor(settings: Settings) -> Executor:
-    """Where files are read: in a process of its own unless the settings say otherwise."""
-    return executor("apart" if settings.reading == "apart" else "serial", 1)
+def reading_executor(settings: Settings, cut: Cut) -> Executor:
+    """Where files are read: in a process of its own unless the settings say otherwise; it starts at once, to
+    describe files under this cut."""
+    found = executor("apart" if settings.reading == "apart" else "serial", 1)
+    if isinstance(found, WarmExecutor):
+        found.warm(DescribeWork(settings.limits, cut))
+    return found

@@ -63,6 +63,9 @@ class _Ingest:
         self._request = request
         self._progress = progress
         self._keeper = keeper_for(workspace.catalog, request)
+        self._reading = reading_executor(
+            workspace.settings, request.cut
+        )  # its processes start while encoders are loaded
         self._targets = Targets(workspace, request, trust)
         self._reports: list[Found] = []
         self._deferred: list[Found] = []
@@ -76,7 +79,6 @@ class _Ingest:
 
     def run(self) -> IngestReport:
         settings = self._workspace.settings
-        self._reading = reading_executor(settings)
         survey = Survey(self._catalog, self._request, settings.limits, self._reading, self._keeper)
         space = self._targets.space("image")
         self._volumes = Volumes(self._catalog, space, self._request, self._reading, settings.limits)
