@@ -63,9 +63,8 @@ class _Ingest:
         self._request = request
         self._progress = progress
         self._keeper = keeper_for(workspace.catalog, request)
-        self._reading = reading_executor(
-            workspace.settings, request.cut
-        )  # its processes start while encoders are loaded
+        # Its processes start while encoders are loaded.
+        self._reading = reading_executor(workspace.settings, request.cut)
         self._targets = Targets(workspace, request, trust)
         self._reports: list[Found] = []
         self._deferred: list[Found] = []
