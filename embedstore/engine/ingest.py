@@ -26,6 +26,7 @@ from embedstore.engine.requests import IngestReport, IngestRequest, Progress
 from embedstore.engine.survey import Entry, Survey, Surveyed
 from embedstore.engine.targets import SpaceMoved, Targets
 from embedstore.engine.volumes import Volumes, asset_of
+from embedstore.engine.wholes import check_pools, derive, derived_spaces, expect_parts
 from embedstore.engine.workspace import Workspace
 from embedstore.storage.batches import ItemKey
 
@@ -62,6 +63,7 @@ class _Ingest:
         self._catalog = workspace.catalog
         self._request = request
         self._progress = progress
+        check_pools(request.pool)
         self._keeper = keeper_for(workspace.catalog, request)
         # Its processes start while encoders are loaded.
         self._reading = reading_executor(workspace.settings, request.cut)
@@ -82,6 +84,7 @@ class _Ingest:
         space = self._targets.space("image")
         self._volumes = Volumes(self._catalog, space, self._request, self._reading, settings.limits)
         sources = survey.sources(space.id, self._targets.space("text").id)
+        expect_parts(self._workspace, space)
         run = self._catalog.begin_run("ingest", self._arguments())
         self._recorder = Recorder(self._catalog, run)
         started = time.monotonic()
@@ -95,8 +98,10 @@ class _Ingest:
         self._recorder.flush()
         seconds = time.monotonic() - started
         self._catalog.link_reports()
+        wholes = derive(self._workspace, space, self._request.pool)
         self._save_indexes()
         report = self._recorder.tally.report(run, survey.unmatched_rows, seconds)
+        report = replace(report, wholes=wholes)
         counts = {
             "seen": report.seen,
             "added": report.added,
@@ -113,6 +118,7 @@ class _Ingest:
             **provenance_of(self._keeper, request),
             "cut": asdict(request.cut),
             "workers": request.workers,
+            "pool": list(request.pool),
         }
 
     # From sources to what still lacks a vector.
@@ -249,8 +255,8 @@ class _Ingest:
             self._recorder.embedded(self._targets.space("image").id, found, np.concatenate(vectors))
 
     def _save_indexes(self) -> None:
-        for kind in ("image", "text"):
-            space = self._targets.space(kind)
+        images, texts = self._targets.space("image"), self._targets.space("text")
+        for space in (images, texts, *derived_spaces(self._workspace, images)):
             if self._catalog.last_seq(space.id):
                 self._progress("indexing", 0, None)
                 self._workspace.indexes.save(space)
