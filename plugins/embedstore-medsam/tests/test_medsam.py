@@ -254,7 +254,7 @@ def test_profiles_say_what_pixels_they_want():
     wants = {
         profile: medsam_factory.spec("medsam", profile).tower("image").wants for profile in MEDSAM.profiles
     }
-    assert wants == {"photo": "display", "ct": "hu", "mr": "raw"}
+    assert wants == {"photo": "display", "ct": "hu", "ct_training": "hu", "mr": "raw"}
 
 
 def test_doctor_says_what_to_fetch_and_where_to_put_it(monkeypatch, tmp_path):
@@ -292,7 +292,7 @@ def test_doctor_sees_that_a_download_went_wrong(tmp_path, content, why):
 
 @pytest.mark.parametrize("profile", ["mri", "photo+cls", "default+nomem"])
 def test_unknown_profiles_are_refused_with_those_there_are(profile):
-    with pytest.raises(UsageError, match="photo, ct, mr"):
+    with pytest.raises(UsageError, match="photo, ct, ct_training, mr"):
         medsam_factory.spec("medsam", profile)
     assert MEDSAM2.file("medsam2:CTLesion") == "MedSAM2_CTLesion.pt"
     with pytest.raises(UsageError, match="latest, 2411"):
