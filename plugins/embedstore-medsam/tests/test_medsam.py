@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -174,7 +173,11 @@ SPOILED = {
     "a larger Hiera": (
         "medsam2",
         lambda s: s.update(
-            {k.replace("blocks.11.", "blocks.12."): v for k, v in list(s.items()) if "blocks.11." in k}
+            {
+                k.replace("blocks.11.", "blocks.12."): v.clone()
+                for k, v in list(s.items())
+                if "blocks.11." in k
+            }
         ),
         "has image_encoder.trunk.blocks.12.",
     ),
@@ -197,46 +200,6 @@ def test_files_of_another_kind_are_refused(tmp_path, how):
         FACTORIES[name].load(name, LoadRequest(weights=path))
     assert str(path) in str(refusal.value)
     assert "\n" not in str(refusal.value)
-
-
-def test_each_refuses_the_other(small):
-    with pytest.raises(Refused, match="expected tensors by name, found model"):
-        medsam_factory.load("medsam", LoadRequest(weights=small["medsam2"]))
-    with pytest.raises(Refused, match="expected tensors under 'model', found image_encoder"):
-        medsam2_factory.load("medsam2", LoadRequest(weights=small["medsam"]))
-
-
-class _Code:
-    """Unpickling this would run a command."""
-
-    def __reduce__(self):
-        return (os.system, ("exit 1",))
-
-
-BAD_FILES = {
-    "code": (lambda path: torch.save({"image_encoder.x": _Code()}, path), "could run code"),
-    "empty": (lambda path: path.write_bytes(b""), "truncated"),
-    "text": (lambda path: path.write_text("<html>"), "no PyTorch"),
-}
-
-
-@pytest.mark.parametrize("kind", BAD_FILES)
-def test_bad_files_are_refused_in_one_line(tmp_path, kind):
-    write, why = BAD_FILES[kind]
-    path = tmp_path / "medsam_vit_b.pth"
-    write(path)
-    with pytest.raises(Refused, match=why) as refusal:
-        medsam_factory.load("medsam", LoadRequest(weights=path))
-    assert "\n" not in str(refusal.value)
-
-
-@pytest.mark.parametrize("share", [1e-6, 1e-4, 0.01, 0.5, 0.999])
-def test_truncated_files_are_refused(tmp_path, small, share):
-    data = small["medsam"].read_bytes()
-    path = tmp_path / "medsam_vit_b.pth"
-    path.write_bytes(data[: int(len(data) * share) + 1])
-    with pytest.raises(Refused, match="truncated"):
-        medsam_factory.load("medsam", LoadRequest(weights=path))
 
 
 # What is known without weights
