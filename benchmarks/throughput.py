@@ -1,6 +1,6 @@
 """Ingest throughput against the bare forward pass of the same encoder on preloaded tensors, in one run.
 
-    python benchmarks/throughput.py [FOLDER] [--images 600] [--repeats 3]
+    python benchmarks/throughput.py [FOLDER] [--images 1200] [--repeats 3]
 
 The two alternate within one process with the same encoder object, threads, layout and batch. FOLDER: images
 to ingest; default is the demo's synthetic cohort.
@@ -67,7 +67,7 @@ def ingest(pool: EncoderPool, choice: EncoderChoice, folder: Path, scratch: Path
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", nargs="?", type=Path)
-    parser.add_argument("--images", type=int, default=400)
+    parser.add_argument("--images", type=int, default=1200)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--encoder", default="starter")
     parser.add_argument("--threads", type=int, default=0, help="0: chosen by measurement")

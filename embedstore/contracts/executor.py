@@ -60,6 +60,14 @@ class Executor(Protocol):
         """Lazily: outcomes come as they are finished."""
 
 
+@runtime_checkable
+class WarmExecutor(Executor, Protocol):
+    """An executor that can start its processes before there are tasks, while the caller does other things."""
+
+    def warm(self, work: Work[Any]) -> None:
+        """Start them. `work` tells what they will need; a run may bring another one."""
+
+
 class ExecutorFactory(Protocol):
     """The entry point of an executor plugin."""
 

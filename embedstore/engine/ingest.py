@@ -12,7 +12,7 @@ import numpy as np
 
 from embedstore import discovery
 from embedstore.contracts.encoder import TunableEncoder
-from embedstore.contracts.executor import Done, Executor, ExecutorFactory, Failed
+from embedstore.contracts.executor import Done, Executor, ExecutorFactory, Failed, WarmExecutor
 from embedstore.contracts.image import F32
 from embedstore.contracts.record import Asset
 from embedstore.engine.admission import keeper_for, provenance_of
@@ -20,12 +20,13 @@ from embedstore.engine.ahead import ahead
 from embedstore.engine.deidentified import STAGE
 from embedstore.engine.embedding import Embedded, EmbedWork, embed_beside
 from embedstore.engine.grouping import in_groups, in_growing_groups
-from embedstore.engine.reading import Task
+from embedstore.engine.reading import DescribeWork, Task
 from embedstore.engine.recording import Found, Recorder
 from embedstore.engine.requests import IngestReport, IngestRequest, Progress
 from embedstore.engine.survey import Entry, Survey, Surveyed
 from embedstore.engine.targets import SpaceMoved, Targets
 from embedstore.engine.workspace import Workspace
+from embedstore.settings import Settings
 from embedstore.storage.batches import ItemKey
 
 _POOL_TASK_IMAGES = 32
@@ -62,6 +63,7 @@ class _Ingest:
         self._request = request
         self._progress = progress
         self._keeper = keeper_for(workspace.catalog, request)
+        self._reading = _reading(workspace.settings, request)  # its processes start while encoders are loaded
         self._targets = Targets(workspace, request, trust)
         self._reports: list[Found] = []
         self._deferred: list[Found] = []
@@ -75,7 +77,6 @@ class _Ingest:
 
     def run(self) -> IngestReport:
         settings = self._workspace.settings
-        self._reading = _executor("apart" if settings.reading == "apart" else "serial", 1)
         survey = Survey(self._catalog, self._request, settings.limits, self._reading, self._keeper)
         sources = survey.sources(self._targets.space("image").id, self._targets.space("text").id)
         run = self._catalog.begin_run("ingest", self._arguments())
@@ -248,6 +249,13 @@ class _Ingest:
             if self._catalog.last_seq(space.id):
                 self._progress("indexing", 0, None)
                 self._workspace.indexes.save(space)
+
+
+def _reading(settings: Settings, request: IngestRequest) -> Executor:
+    executor = _executor("apart" if settings.reading == "apart" else "serial", 1)
+    if isinstance(executor, WarmExecutor):
+        executor.warm(DescribeWork(settings.limits, request.cut))
+    return executor
 
 
 def _executor(name: str, workers: int) -> Executor:

@@ -29,6 +29,7 @@ R = TypeVar("R")
 _MORE_DEATHS = 2
 _FAR_AHEAD = 6
 _READING_PATIENCE_S = 10.0
+_RUNS_OF_A_READER = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class PoolExecutor:
         self.workers = workers
         self.in_flight = in_flight
         self.patience_s = patience_s
-        self.start = WorkerProcess if spares is None else spares.start
+        self.spares = spares
 
     def run(self, work: Work[R], tasks: Iterable[T]) -> Iterator[Done[T, R] | Failed[T]]:
         """Outcomes as they are finished. Closing the iterator, or an error, ends the processes at once.
@@ -74,9 +75,14 @@ class PoolExecutor:
             session.end(politely=finished)
         session.feed.raise_pending()
 
+    def warm(self, work: Work[R]) -> None:
+        """Start processes now for the runs to come, where this pool keeps spares."""
+        if self.spares is not None:
+            self.spares.warm(pickle.dumps(work, protocol=5))
+
 
 class Spares:
-    """With the first process another one is started, for the run that comes next.
+    """Processes that wait for the runs to come; with the first that is taken there is one for the next.
 
     Whoever reads files describes them first and decodes them then; starting an interpreter with its libraries
     takes a second, which the forward pass would wait for twice. A spare that nobody took ends with this.
@@ -88,16 +94,22 @@ class Spares:
         self._lock = Lock()
         self._end = finalize(self, _end_all, self._waiting)
 
+    def warm(self, work_bytes: bytes) -> None:
+        """Have as many as will be needed; they import their libraries meanwhile."""
+        with self._lock:
+            while self._first and len(self._waiting) < _RUNS_OF_A_READER:
+                self._waiting.append(WorkerProcess(work_bytes))
+
     def start(self, work_bytes: bytes) -> WorkerProcess:
         """The spare if there is one, else a new process."""
         with self._lock:
             first, self._first = self._first, False
-            spare = self._waiting.pop() if self._waiting else None
-            if spare is not None:
-                spare.begin(work_bytes)
-                return spare
-            process = WorkerProcess(work_bytes)
-            if first:
+            if self._waiting:
+                process = self._waiting.pop()
+                process.begin(work_bytes)
+            else:
+                process = WorkerProcess(work_bytes)
+            if first and not self._waiting:
                 self._waiting.append(WorkerProcess(work_bytes))
             return process
 
@@ -112,7 +124,7 @@ class _Session(Generic[T, R]):
 
     def __init__(self, pool: PoolExecutor, work_bytes: bytes, feed: TaskFeed[T]) -> None:
         self.feed = feed
-        self._start = pool.start
+        self._start = WorkerProcess if pool.spares is None else pool.spares.start
         self._size = pool.workers
         self._in_flight = pool.in_flight
         self._patience_s = pool.patience_s

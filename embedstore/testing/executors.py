@@ -22,6 +22,7 @@ from embedstore.testing.executor_work import HEADER_VALUE, Act, Call, ContractWo
 
 __all__ = ["Call", "ContractWork", "ExecutorContract", "Trace"]
 
+_MANY = 1000
 _LOAD = 1 << 20
 
 
@@ -170,8 +171,10 @@ class ExecutorContract:
         seen: list[Any] = []
 
         def tasks() -> Iterator[Call]:
-            yield from (Call(n) for n in range(20))
-            raise KeyboardInterrupt
+            for n in range(_MANY):
+                yield Call(n)
+                if seen:  # only now is there a process whose end can be looked for
+                    raise KeyboardInterrupt
 
         try:
             seen.extend(self._executor().run(ContractWork(), tasks()))  # keeps what came before

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from embedstore.contracts.executor import Done, Failed
+from embedstore.contracts.executor import Done, Failed, WarmExecutor
 from embedstore.discovery import EXECUTORS, find_plugin
 from embedstore.errors import EmbedstoreError, UsageError
 from embedstore.execution import pool, serial
@@ -41,6 +41,15 @@ class TestApart(ExecutorContract):
 
 def test_a_spare_process_does_the_work_of_the_next_run_and_not_its_first():
     executor = pool.apart_factory.create(1)
+    for offset in (1, 10, 100):
+        outcomes = list(executor.run(Adding(offset), [1, 2, 3]))
+        assert sorted(done.result for done in outcomes) == [offset + 1, offset + 2, offset + 3]
+
+
+def test_processes_that_were_warmed_take_the_work_of_each_run():
+    executor = pool.apart_factory.create(1)
+    assert isinstance(executor, WarmExecutor)
+    executor.warm(Adding(1000))
     for offset in (1, 10, 100):
         outcomes = list(executor.run(Adding(offset), [1, 2, 3]))
         assert sorted(done.result for done in outcomes) == [offset + 1, offset + 2, offset + 3]
