@@ -3,8 +3,8 @@
     python benchmarks/report_rules.py FOLDER_OF_OPENI_XML [--negex Annotations-1-120.txt]
 
 Open-i: each finding of the chest lexicon against the report's MeSH majors, with intervals over reports (one a
-patient). NegEx: the sentences of Chapman's test kit (a concept, its sentence, Affirmed or Negated), read with the
-chest lexicon's cues and the concept as its only finding; a doubted concept is not negated.
+patient). NegEx: the sentences of Chapman's test kit (a concept, its sentence, Affirmed or Negated), read with
+the chest lexicon's cues and the concept as its only finding; a doubted concept is not negated.
 """
 
 from __future__ import annotations
@@ -82,13 +82,15 @@ def against_mesh(reports: Sequence[Report]) -> list[dict[str, Any]]:
     lexicon = chest_lexicon()
     rows = []
     read = [read_report(lexicon, one.text).outcomes for one in reports]
-    headings = [[h.strip().lower() for h in str(one.header.extra.get("mesh", "")).split(";")] for one in reports]
+    majors = [str(one.header.extra.get("mesh", "")).lower() for one in reports]
+    headings = [[heading.strip() for heading in told.split(";")] for told in majors]
     for finding, words in MESH.items():
         truth = np.array([any(h.startswith(words) for h in told) for told in headings], dtype=np.int64)
         said = np.array([one[finding] == "present" for one in read], dtype=np.int64)
         decided = np.array([one[finding] != "uncertain" for one in read])
         people = np.arange(len(truth))[decided]
-        rows.append({"finding": finding, **bootstrap("f1", f1, truth[decided], said[decided], people).to_json()})
+        estimate = bootstrap("f1", f1, truth[decided], said[decided], people)
+        rows.append({"finding": finding, **estimate.to_json()})
     return rows
 
 

@@ -28,10 +28,16 @@ def label() -> None:
 @click.option("--label-set", metavar="SET", help="In place of the one the file names.")
 @where_option("Which items are voted on.")
 @encoder_option("Whose vectors the voters see; the store's own by default.")
+@click.option(
+    "--trust-code",
+    metavar="SHA256",
+    multiple=True,
+    help="Let the Python file of this hash run as a voter: it can do whatever you can.",
+)
 @store_options
 @click.pass_obj
 def run(shell: Shell, /, voters: Path, **options: Any) -> None:
-    """Run the voters of a YAML file: report rules, zero-shot, neighbours, metadata.
+    """Run the voters of a YAML file: report rules, zero-shot, neighbours, metadata, heads, functions.
 
     Votes are kept with voter, version and what they looked at; a voter that runs again replaces its votes.
     """

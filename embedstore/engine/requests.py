@@ -193,9 +193,11 @@ class VoteRequest:
     """voters: YAML with a label set and its voters (report rules, zero-shot, neighbours, metadata).
 
     label_set: in place of the one the file names, so that one file serves several findings.
+    trust_code: sha256 of Python files named in it that may run.
     """
 
     voters: Path
+    trust_code: tuple[str, ...] = ()
     label_set: str | None = None
     where: str | None = None
     encoder: str | None = None

@@ -19,7 +19,7 @@ _END = re.compile(r"[.!;](?=\s|$)|\n\s*\n|\n(?=\s*(?:[-*•]|\d+[.)]\s|[A-Z]))")
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """words: lower case; punctuation that matters is a word. lowered: the text they stand in, from `start` on."""
+    """words: lower case; punctuation that matters is a word. lowered: their text, from `start` on."""
 
     words: tuple[str, ...]
     lowered: str
