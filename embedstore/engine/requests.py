@@ -142,7 +142,7 @@ class ZeroShotRequest:
     calibrate_where: images with a truth that scores are calibrated on; their patients are not
     scored. threshold: abstain below this probability (or score, when uncalibrated).
     save: write the labels as votes. exclude_anchors: leave out patients the bridge was learned from
-    instead of refusing.
+    instead of refusing. sensitivity: score by each phrase alone as well.
     """
 
     classes: Path
@@ -154,6 +154,7 @@ class ZeroShotRequest:
     encoder: str | None = None
     bridge: str | None = None
     exclude_anchors: bool = False
+    sensitivity: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +178,11 @@ class ZeroShotRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ZeroShotResult:
-    """metrics: per class, against the YAML's truth column where the scored images have one."""
+    """metrics: per class, against the YAML's truth column where the scored images have one.
+
+    use: "ranking only" until there is a calibration. abstention: risk against coverage by finding.
+    sensitivity: per phrase, how the answers move when it stands alone.
+    """
 
     classes: tuple[str, ...]
     calibrated: bool
@@ -186,6 +191,10 @@ class ZeroShotResult:
     rows: tuple[ZeroShotRow, ...]
     metrics: Mapping[str, Any]
     saved_votes: int = 0
+    use: str = "ranking only"
+    calibration: Mapping[str, Any] | None = None
+    abstention: Mapping[str, Any] = field(default_factory=dict)
+    sensitivity: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
