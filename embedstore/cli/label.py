@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from embedstore.cli.label_text import card_text, write_worklist
+from embedstore.cli.label_text import audit_text, card_text, write_suspects, write_worklist
 from embedstore.cli.lazy import PlainGroup
 from embedstore.cli.shell import Shell, encoder_option, input_file, store_options, where_option
 
@@ -142,3 +142,58 @@ def export(shell: Shell, label_set: str, out: Path) -> None:
         yield f"{rows} labels written to {out}."
 
     shell.answer({"label_set": label_set, "path": out, "rows": rows}, text)
+
+
+@label.command()
+@click.argument("label_set", metavar="SET")
+@click.option("--column", metavar="COLUMN", help="Labels to audit; the set's own fused labels by default.")
+@where_option("Which images are audited.")
+@encoder_option("Whose vectors judge; the store's own by default.")
+@click.option("--html", type=click.Path(path_type=Path), metavar="OUT", help="Write a gallery to decide by.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="CSV", help="Write them as a list to fill in."
+)
+@store_options
+@click.pass_obj
+def audit(shell: Shell, /, html: Path | None, out: Path | None, **options: Any) -> None:
+    """Find labels that are probably wrong; nothing is changed.
+
+    By a classifier that has not seen the patient, and by the nearest images of other patients. Decide with
+    embedstore label say, or fill in --out and hand it back with embedstore label import.
+    """
+    from embedstore.engine.requests import AuditRequest
+
+    with shell.opened() as store:
+        card = store.audit_labels(AuditRequest(**options))
+        if html is not None:
+            from embedstore.pages.audit_page import audit_page
+
+            page = audit_page(card, lambda item: store.thumbnail(item, 240, "jpeg"))
+            html.write_text(page, encoding="utf-8")
+    if out is not None:
+        write_suspects(out, card)
+    shell.answer(asdict(card), lambda: audit_text(card, [one for one in (html, out) if one is not None]))
+
+
+@label.command()
+@click.argument("label_set", metavar="SET")
+@click.argument("told", metavar="ID=CLASS...", nargs=-1, required=True)
+@click.option("--by", required=True, metavar="NAME", help="Who says so.")
+@store_options
+@click.pass_obj
+def say(shell: Shell, label_set: str, told: tuple[str, ...], by: str) -> None:
+    """Say what items are: votes of person:NAME, gold for judging the others; the latest word counts."""
+    with shell.opened() as store:
+        saved = store.say_labels(label_set, dict(map(_said, told)), by)
+
+    def text() -> Iterator[Renderable]:
+        yield f"{saved} votes recorded. Next: embedstore label model {label_set}"
+
+    shell.answer({"label_set": label_set, "votes": saved}, text)
+
+
+def _said(told: str) -> tuple[int, str]:
+    number, _, name = told.partition("=")
+    if not number.isdigit() or not name:
+        raise click.UsageError(f"say ID=CLASS, such as 12=present, not '{told}'")
+    return int(number), name

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from embedstore.cli.output import Renderable
-    from embedstore.engine.requests import LabelSetCard, Suggestion
+    from embedstore.engine.requests import AuditCard, LabelSetCard, Suggestion
 
 _PAIRS = 5
+_SUSPECTS = 20
 
 
 def write_worklist(out: Path, found: tuple[Suggestion, ...]) -> None:
@@ -23,6 +24,42 @@ def write_worklist(out: Path, found: tuple[Suggestion, ...]) -> None:
         writer = csv.writer(stream)
         writer.writerow(("id", "path", "why", "label"))
         writer.writerows([one.id, csv_safe(one.path), one.why, ""] for one in found)
+
+
+def write_suspects(out: Path, card: AuditCard) -> None:
+    """A CSV with an empty column `label`: what is right, the given or the suggested class."""
+    from embedstore.engine.label_files import csv_safe
+
+    with out.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(("id", "path", "given", "suggested", "by", "label"))
+        writer.writerows(
+            [one.id, csv_safe(one.path), csv_safe(one.given), csv_safe(one.suggested), " ".join(one.by), ""]
+            for one in card.suspects
+        )
+
+
+def audit_text(card: AuditCard, written: list[Path]) -> Iterator[Renderable]:
+    """The suspects, the most suspect first, and twins that differ."""
+    from embedstore.cli.output import table
+
+    yield (
+        f"{len(card.suspects)} of {card.images} labels ({card.source}) of {card.patients} patients are "
+        f"suspected; {len(card.twins)} pairs of like images differ."
+    )
+    if card.suspects:
+        yield table(
+            ("id", "given", "rather", "p(given)", "by", "path"),
+            [
+                (one.id, one.given, one.suggested, one.probability_of_given, " ".join(one.by), one.path)
+                for one in card.suspects[:_SUSPECTS]
+            ],
+            widest="path",
+        )
+    if card.twins:
+        rows = [(*one.ids, *one.labels, one.cosine) for one in card.twins[:_SUSPECTS]]
+        yield table(("id", "other id", "label", "other label", "cosine"), rows)
+    yield from (f"Written: {path}" for path in written)
 
 
 def card_text(card: LabelSetCard, following: str = "") -> Iterator[Renderable]:

@@ -270,6 +270,65 @@ class Suggestion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRequest:
+    """Which labels to doubt. column: labels in place of the set's own (fused, else persons' votes).
+
+    k neighbours of other patients contradict a label when `agreement` of them have one other. twin: cosine
+    from which two images are one.
+    """
+
+    label_set: str
+    column: str | None = None
+    where: str | None = None
+    encoder: str | None = None
+    k: int = 10
+    agreement: float = 0.6
+    twin: float = 0.995
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspect:
+    """A label that is probably wrong. by: "classifier" (out of fold), "neighbours", or both.
+
+    probability_of_given: by the classifier. neighbours_with_given: share of the neighbours with that label.
+    """
+
+    id: int
+    path: str
+    patient: str
+    given: str
+    suggested: str
+    by: tuple[str, ...]
+    probability_of_given: float
+    neighbours_with_given: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Twins:
+    """Two images that are as good as one, with different labels."""
+
+    ids: tuple[int, int]
+    paths: tuple[str, str]
+    labels: tuple[str, str]
+    cosine: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditCard:
+    """What an audit found, the most suspect first. source: which labels were audited."""
+
+    label_set: str
+    source: str
+    encoder: str
+    classes: tuple[str, ...]
+    images: int
+    patients: int
+    suspects: tuple[Suspect, ...]
+    twins: tuple[Twins, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HeadRequest:
     """target: a column, `attr.NAME`, a bare CSV column, or `label:SET` for fused weak labels.
 

@@ -9,12 +9,14 @@ from types import TracebackType
 from typing import Any
 
 from embedstore.contracts.query import Answer, Item, Query
+from embedstore.engine import audit as _audit
 from embedstore.engine import bridges as _bridges
 from embedstore.engine import fusing as _fusing
 from embedstore.engine import heads as _heads
 from embedstore.engine import ingest as _ingest
 from embedstore.engine import labels as _labels
 from embedstore.engine import maintain as _maintain
+from embedstore.engine import persons as _persons
 from embedstore.engine import resolve as _resolve
 from embedstore.engine import search as _search
 from embedstore.engine import search_wholes as _search_wholes
@@ -22,6 +24,8 @@ from embedstore.engine import zeroshot as _zeroshot
 from embedstore.engine.admission import DEIDENTIFIED
 from embedstore.engine.indexing import IndexShelf
 from embedstore.engine.requests import (
+    AuditCard,
+    AuditRequest,
     BridgeCard,
     BridgeRequest,
     Finding,
@@ -157,6 +161,14 @@ class Store:
     ) -> tuple[Suggestion, ...]:
         """Items a person should label next: half at random, half where the fused labels are least sure."""
         return _fusing.suggest(self._workspace, label_set, n, where, seed)
+
+    def audit_labels(self, request: AuditRequest) -> AuditCard:
+        """Labels that are probably wrong, and images that are as good as one with different labels."""
+        return _audit.audit_labels(self._workspace, request)
+
+    def say_labels(self, label_set: str, told: Mapping[int, str], by: str) -> int:
+        """Record what a person says of items (id to class): votes of "person:NAME"."""
+        return _persons.say(self._workspace, label_set, told, by)
 
     def export_labels(self, label_set: str, out: Path) -> int:
         """Write fused labels to .csv or .parquet; returns the rows written."""

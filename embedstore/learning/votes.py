@@ -18,13 +18,13 @@ from embedstore.errors import UsageError
 from embedstore.evaluation.arrays import Groups, same_length
 from embedstore.fingerprint import digest
 from embedstore.learning.calibrate import Calibration
+from embedstore.learning.neighbours import nearest_rows
 from embedstore.learning.prompts import PromptKind, Prototypes
 from embedstore.learning.vectors import arrays_sha256, checked_rows, unit_rows
 from embedstore.learning.zeroshot import class_scores, decide
 
 BINARY = ("absent", "present")
 _VERSION_DIGITS = 12
-_CHUNK = 2048
 
 
 def finding_set(finding: str) -> LabelSet:
@@ -133,18 +133,13 @@ class KnnVoter:
         shares = np.zeros((len(asked), n_classes), dtype=np.float32)
         if len(near) < self.k:
             return shares
-        for start in range(0, len(asked), _CHUNK):
-            rows = slice(start, start + _CHUNK)
-            likeness = asked[rows] @ near.T
-            likeness[own[rows, None] == people] = -np.inf
-            best = np.argpartition(-likeness, self.k - 1, axis=1)[:, : self.k]
-            enough = np.isfinite(np.take_along_axis(likeness, best, axis=1)).all(axis=1)
-            counts = (labels[best][:, :, None] == np.arange(n_classes)).mean(axis=1)
-            if self.balanced:
-                counts = counts / np.maximum(np.bincount(labels, minlength=n_classes), 1)
-                counts /= counts.sum(axis=1, keepdims=True)
-            shares[rows] = counts * enough[:, None]
-        return shares
+        best, _ = nearest_rows(asked, near, self.k, (own, people))
+        counts = (labels[best][:, :, None] == np.arange(n_classes)).mean(axis=1)
+        if self.balanced:
+            counts = counts / np.maximum(np.bincount(labels, minlength=n_classes), 1)
+            counts /= counts.sum(axis=1, keepdims=True)
+        enough = np.asarray((best >= 0).all(axis=1))
+        return np.asarray(counts * enough[:, None], dtype=np.float32)
 
     def _patients(self, batch: LabelBatch) -> NDArray[np.str_]:
         try:
