@@ -129,19 +129,51 @@ def _suggested(found: tuple[Suggestion, ...], out: Path | None) -> Iterator[Rend
 @label.command()
 @click.argument("label_set", metavar="SET")
 @click.argument("out", type=click.Path(path_type=Path), metavar="OUT")
+@click.option(
+    "--format",
+    "layout",
+    type=click.Choice(["huggingface", "coco", "fiftyone", "dicom-sr"]),
+    help="OUT is a new folder in this layout, in place of a .csv or .parquet file.",
+)
 @store_options
 @click.pass_obj
-def export(shell: Shell, label_set: str, out: Path) -> None:
-    """Write each item's fused label, its probability and the votes behind it (.csv or .parquet)."""
-    if out.suffix.lower() not in (".csv", ".parquet"):
-        raise click.UsageError(f"'{out.name}' should end in .csv or .parquet: the suffix chooses the format")
+def export(shell: Shell, label_set: str, out: Path, layout: str | None) -> None:
+    """Write each item's fused label, its probability and the votes behind it.
+
+    Beside them: every vote ever cast, with voter, version, code and input hash and time (.provenance.jsonl),
+    and a datasheet. Structured reports (dicom-sr) need highdicom.
+    """
+    if layout is None and out.suffix.lower() not in (".csv", ".parquet"):
+        raise click.UsageError(f"'{out.name}' should end in .csv or .parquet, or give --format")
     with shell.opened() as store:
-        rows = store.export_labels(label_set, out)
+        rows = store.export_labels(label_set, out, layout)
 
     def text() -> Iterator[Renderable]:
         yield f"{rows} labels written to {out}."
 
     shell.answer({"label_set": label_set, "path": out, "rows": rows}, text)
+
+
+@label.command("import")
+@click.argument("label_set", metavar="SET")
+@click.argument("path", type=click.Path(path_type=Path, exists=True), metavar="FILE")
+@click.option("--by", metavar="NAME", help="Whose labels these are; provenance names its own voters.")
+@store_options
+@click.pass_obj
+def import_(shell: Shell, label_set: str, path: Path, by: str | None) -> None:
+    """Read labels as votes: a list that was filled in, an exported dataset, another store's provenance.
+
+    Images are found by their bytes, path or id. Nothing is overwritten: a newer vote supersedes.
+    """
+    with shell.opened() as store:
+        card = store.import_labels(label_set, path, by)
+
+    def text() -> Iterator[Renderable]:
+        yield f"{card.votes} votes recorded on '{card.label_set}'."
+        if card.missing:
+            yield f"{card.missing} rows are about images that are not in this store."
+
+    shell.answer(asdict(card), text)
 
 
 @label.command()

@@ -114,7 +114,12 @@ def fit_label_model(workspace: Workspace, request: FuseRequest) -> LabelSetCard:
     )
     probabilities = _settled(model.predict(votes[voted]).astype(np.float32), known[voted])
     majority, _ = majority_vote(table.values[voted], n_classes)
-    told = {"versions": list(table.versions), "silence": request.silence, "soft": request.soft}
+    told = {
+        "versions": list(table.versions),
+        "silence": request.silence,
+        "soft": request.soft,
+        "given_prior": dict(request.prior),
+    }
     params = {**model.to_json(table.voters), **told, "gold": int((known >= 0).sum())}
     with workspace.catalog.writing():
         labels.save_label_model(

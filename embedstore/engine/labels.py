@@ -1,4 +1,4 @@
-"""Weak labels: votes collected from voters, and exported with what became of them."""
+"""Weak labels: votes collected from voters, kept with who, which version and on what."""
 
 from __future__ import annotations
 
@@ -11,19 +11,17 @@ from typing import Any
 import numpy as np
 
 from embedstore.contracts.image import I64
-from embedstore.contracts.labels import ABSTAIN, LabelBatch, LabelSet, Vote
+from embedstore.contracts.labels import ABSTAIN, LabelBatch, Vote
 from embedstore.engine.fusing import label_report
 from embedstore.engine.grouping import in_groups
-from embedstore.engine.label_files import LabelRow, write_labels
 from embedstore.engine.requests import LabelSetCard, Progress, VoteRequest
 from embedstore.engine.voters import Voter, load_voters
 from embedstore.engine.workspace import Workspace
-from embedstore.errors import NotFound, UsageError
+from embedstore.errors import UsageError
 from embedstore.fingerprint import digest
 from embedstore.learning.judging import ask
 from embedstore.learning.vectors import arrays_sha256
 from embedstore.storage.filters import parse_where
-from embedstore.storage.learned import VoteTable
 
 _TOGETHER = 4096
 METADATA = ("patient", "path", "modality", "body_part", "laterality", "view", "label", "site", "split")
@@ -116,45 +114,3 @@ def _columns(workspace: Workspace, items: I64, function: Any) -> Sequence[Mappin
     # A patient, to a voter, is whom a split may not divide.
     groups = workspace.catalog.patient_groups(items)
     return [{**row, "patient": patient} for row, patient in zip(columns, groups, strict=True)]
-
-
-def export_labels(workspace: Workspace, label_set: str, out: Path) -> int:
-    """Write the fused labels with their probabilities and every vote behind them; returns the rows written.
-
-    .csv or .parquet by suffix. Raises UsageError for another suffix, NotFound before a model was fitted.
-    """
-    labels = workspace.catalog.labels
-    found = labels.label_set(label_set)
-    try:
-        model = labels.label_model(label_set)
-    except NotFound:
-        raise NotFound(
-            f"'{label_set}' has no fused labels; run: embedstore label model {label_set}"
-        ) from None
-    table = labels.votes(label_set, model.items)
-    position = {int(item): n for n, item in enumerate(table.items)}
-    items = workspace.catalog.items(model.items.tolist())
-    rows = [
-        LabelRow(
-            item=item,
-            label=found.classes[int(model.labels[n])],
-            probabilities={c: float(p) for c, p in zip(found.classes, model.probabilities[n], strict=True)},
-            majority=found.classes[int(model.majority[n])] if model.majority[n] >= 0 else None,
-            votes=_votes_of(found, table, position.get(item.id)),
-        )
-        for n, item in enumerate(items)
-    ]
-    provenance = {"label_set": label_set, "model": model.kind, "created": model.created}
-    return write_labels(
-        out, found, rows, {**provenance, "voters": dict(zip(table.voters, table.versions, strict=True))}
-    )
-
-
-def _votes_of(label_set: LabelSet, table: VoteTable, row: int | None) -> dict[str, str]:
-    if row is None:
-        return {}
-    return {
-        voter: label_set.classes[int(value)]
-        for voter, value in zip(table.voters, table.values[row], strict=True)
-        if value >= 0
-    }

@@ -270,6 +270,15 @@ class Suggestion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImportCard:
+    """What an import did. votes: how many are new. missing: rows about images that are not in the store."""
+
+    label_set: str
+    votes: int
+    missing: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AuditRequest:
     """Which labels to doubt. column: labels in place of the set's own (fused, else persons' votes).
 

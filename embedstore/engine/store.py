@@ -11,9 +11,11 @@ from typing import Any
 from embedstore.contracts.query import Answer, Item, Query
 from embedstore.engine import audit as _audit
 from embedstore.engine import bridges as _bridges
+from embedstore.engine import exporting as _exporting
 from embedstore.engine import fusing as _fusing
 from embedstore.engine import heads as _heads
 from embedstore.engine import ingest as _ingest
+from embedstore.engine import label_import as _label_import
 from embedstore.engine import labels as _labels
 from embedstore.engine import maintain as _maintain
 from embedstore.engine import persons as _persons
@@ -33,6 +35,7 @@ from embedstore.engine.requests import (
     HeadCard,
     HeadReport,
     HeadRequest,
+    ImportCard,
     IngestReport,
     IngestRequest,
     LabelSetCard,
@@ -170,9 +173,16 @@ class Store:
         """Record what a person says of items (id to class): votes of "person:NAME"."""
         return _persons.say(self._workspace, label_set, told, by)
 
-    def export_labels(self, label_set: str, out: Path) -> int:
-        """Write fused labels to .csv or .parquet; returns the rows written."""
-        return _labels.export_labels(self._workspace, label_set, out)
+    def export_labels(self, label_set: str, out: Path, layout: str | None = None) -> int:
+        """Write fused labels with provenance and datasheet; returns the labels written.
+
+        A .csv or .parquet file, or a folder of layout "huggingface", "coco", "fiftyone" or "dicom-sr".
+        """
+        return _exporting.export_labels(self._workspace, label_set, out, layout, self.deidentified)
+
+    def import_labels(self, label_set: str, path: Path, by: str | None = None) -> ImportCard:
+        """Record labels of a filled-in list, an exported dataset or another store's provenance as votes."""
+        return _label_import.import_labels(self._workspace, label_set, path, by)
 
     def fit_head(self, request: HeadRequest) -> HeadCard:
         """Fit and record a linear head; see `engine.heads`."""

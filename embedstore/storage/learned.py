@@ -31,6 +31,24 @@ class VoteTable:
     looked: NDArray[np.bool_]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoteEvent:
+    """One vote that was ever cast. superseded: whether the voter has spoken again since.
+
+    code_sha256: hash of the code behind the voter at that time, "" where none was recorded.
+    """
+
+    item_id: int
+    value: int
+    voter: str
+    voter_version: str
+    probability: float | None
+    input_sha256: str
+    code_sha256: str
+    created: str
+    superseded: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class NewLabelModel:
     """Fused labels of n items: probabilities (n, classes), majority and labels (n,) class indices or -1."""

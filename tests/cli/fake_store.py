@@ -204,7 +204,7 @@ class FakeStore:
         self._note((label_set, truth))
         return VOTERS
 
-    def export_labels(self, label_set: str, out: Path) -> int:
+    def export_labels(self, label_set: str, out: Path, layout: str | None = None) -> int:
         self._note((label_set, out))
         return 12
 
