@@ -62,9 +62,9 @@ def openi(folder: Path) -> list[Report]:
 
 
 def speed(texts: Sequence[str]) -> dict[str, Any]:
-    lexicon = chest_lexicon()
     rates = []
     for _ in range(5):
+        lexicon = chest_lexicon()  # a new one: it remembers no sentence of the last pass
         started = time.process_time()
         for text in texts:
             read_report(lexicon, text)
@@ -73,8 +73,8 @@ def speed(texts: Sequence[str]) -> dict[str, Any]:
         "reports": len(texts),
         "mean_characters": round(float(np.mean([len(text) for text in texts]))),
         "findings": len(lexicon.entries),
-        "reports_per_s_first_pass": round(rates[0]),
-        "reports_per_s_best_pass": round(max(rates)),
+        "reports_per_s_median": round(float(np.median(rates))),
+        "reports_per_s_best": round(max(rates)),
     }
 
 

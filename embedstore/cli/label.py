@@ -15,7 +15,7 @@ from embedstore.cli.shell import Shell, encoder_option, input_file, store_option
 
 if TYPE_CHECKING:
     from embedstore.cli.output import Renderable
-    from embedstore.engine.requests import Suggestion
+    from embedstore.engine.label_requests import Suggestion
 
 
 @click.group(cls=PlainGroup)
@@ -193,7 +193,7 @@ def audit(shell: Shell, /, html: Path | None, out: Path | None, **options: Any) 
     By a classifier that has not seen the patient, and by the nearest images of other patients. Decide with
     embedstore label say, or fill in --out and hand it back with embedstore label import.
     """
-    from embedstore.engine.requests import AuditRequest
+    from embedstore.engine.label_requests import AuditRequest
 
     with shell.opened() as store:
         card = store.audit_labels(AuditRequest(**options))

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from embedstore.cli.output import Renderable
-    from embedstore.engine.requests import AuditCard, LabelSetCard, Suggestion
+    from embedstore.engine.label_requests import AuditCard, Suggestion
+    from embedstore.engine.requests import LabelSetCard
 
 _PAIRS = 5
 _SUSPECTS = 20

@@ -7,7 +7,7 @@ import numpy as np
 from embedstore.contracts.image import F32, I64
 from embedstore.contracts.labels import LabelSet
 from embedstore.engine.gold import gold_votes, known_classes
-from embedstore.engine.requests import AuditCard, AuditRequest, Suspect, Twins
+from embedstore.engine.label_requests import AuditCard, AuditRequest, Suspect, Twins
 from embedstore.engine.workspace import Workspace
 from embedstore.errors import NotFound, UsageError
 from embedstore.learning.neighbours import nearest_rows

@@ -77,8 +77,8 @@ def _composition(label_set: LabelSet, rows: Sequence[LabelRow]) -> list[str]:
 
 def _labels(provenance: Mapping[str, Any], accuracies: Mapping[str, str]) -> list[str]:
     lines = [
-        f"Fused by {provenance.get('model')} on {provenance.get('created')}; every vote, also superseded, is in "
-        "the provenance file with voter, version, code and input hash, and time.",
+        f"Fused by {provenance.get('model')} on {provenance.get('created')}. Every vote, superseded or not, "
+        "is in the provenance file: voter, version, code and input hash, time.",
         "",
         "| voter | version | accuracy on gold labels |",
         "|---|---|---|",

@@ -11,7 +11,8 @@ import numpy as np
 from embedstore.contracts.image import F32, I64
 from embedstore.contracts.labels import ABSTAIN, LabelSet
 from embedstore.engine.gold import gold_votes, is_person, known_classes, seen_votes
-from embedstore.engine.requests import FuseRequest, LabelSetCard, Suggestion, VoterCard
+from embedstore.engine.label_requests import FuseRequest, Suggestion
+from embedstore.engine.requests import LabelSetCard, VoterCard
 from embedstore.engine.workspace import Workspace
 from embedstore.errors import NotFound, UsageError
 from embedstore.evaluation.arrays import group_codes

@@ -10,10 +10,10 @@ from typing import Any
 
 from embedstore.contracts.labels import LabelSet
 from embedstore.engine.label_files import plain_cell
+from embedstore.engine.label_requests import ImportCard
 from embedstore.engine.label_sr import read_sr
 from embedstore.engine.persons import say
 from embedstore.engine.provenance import is_provenance, replay
-from embedstore.engine.requests import ImportCard
 from embedstore.engine.workspace import Workspace
 from embedstore.errors import BadInputFile, UsageError
 from embedstore.storage.filters import parse_where

@@ -25,24 +25,20 @@ from embedstore.engine import search_wholes as _search_wholes
 from embedstore.engine import zeroshot as _zeroshot
 from embedstore.engine.admission import DEIDENTIFIED
 from embedstore.engine.indexing import IndexShelf
+from embedstore.engine.label_requests import AuditCard, AuditRequest, FuseRequest, ImportCard, Suggestion
 from embedstore.engine.requests import (
-    AuditCard,
-    AuditRequest,
     BridgeCard,
     BridgeRequest,
     Finding,
-    FuseRequest,
     HeadCard,
     HeadReport,
     HeadRequest,
-    ImportCard,
     IngestReport,
     IngestRequest,
     LabelSetCard,
     Outcome,
     Progress,
     Status,
-    Suggestion,
     VoteRequest,
     ZeroShotRequest,
     ZeroShotResult,

@@ -66,6 +66,7 @@ class Lexicon:
     """version: digest of the content, so that votes can say by which rules they were made.
 
     phrases: those of all findings, tagged "role finding", so that a sentence is gone through once.
+    memory: what sentences said, by their words; it belongs to whoever reads with the lexicon.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Lexicon:
     cues: PhraseTable = field(compare=False)
     entries: tuple[Finding, ...]
     phrases: PhraseTable = field(compare=False)
+    memory: dict[tuple[str, ...], Any] = field(default_factory=dict, compare=False, repr=False)
 
     def only(self, finding: str) -> Lexicon:
         """The part of the lexicon that one finding needs: it, and those it is made of. Same version."""
@@ -82,7 +84,7 @@ class Lexicon:
         needed = {finding, *entry.includes, *entry.unless}
         needed |= {name for one in self.entries if one.name in needed for name in one.includes}
         entries = tuple(one for one in self.entries if one.name in needed)
-        return replace(self, entries=entries, phrases=_joined(entries))
+        return replace(self, entries=entries, phrases=_joined(entries), memory={})
 
     @property
     def findings(self) -> tuple[str, ...]:

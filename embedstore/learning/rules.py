@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -32,6 +32,7 @@ _UNDER: Mapping[str, str] = {
 }
 _FORWARD = frozenset({"negation_before", "uncertain_before", "uncertain_around", "historical"})
 _BACKWARD = frozenset({"negation_after", "uncertain_after", "uncertain_around"})
+_REMEMBERED = 50_000  # sentences; reports repeat each other
 _STRENGTH = ("exclude", "uncertain", "absent", "phrases")
 
 
@@ -90,7 +91,30 @@ def _unless(entry: Finding, outcomes: Mapping[str, Outcome]) -> Outcome:
     return "uncertain" if "uncertain" in found else outcomes[entry.name]
 
 
+class _Heard(NamedTuple):
+    """A mention at words [start, end) of a sentence."""
+
+    finding: str
+    outcome: str
+    start: int
+    end: int
+    cue: str
+
+
 def _read_sentence(lexicon: Lexicon, sentence: Sentence) -> Iterator[Mention]:
+    heard = lexicon.memory.get(sentence.words)
+    if heard is None:
+        heard = tuple(_listen(lexicon, sentence))
+        if len(lexicon.memory) < _REMEMBERED:
+            lexicon.memory[sentence.words] = heard
+    offsets = sentence.offsets() if heard else ()
+    for finding, outcome, start, end, cue in heard:
+        yield Mention(
+            finding=finding, outcome=outcome, start=offsets[start][0], end=offsets[end - 1][1], cue=cue
+        )
+
+
+def _listen(lexicon: Lexicon, sentence: Sentence) -> Iterator[_Heard]:
     cues = longest(lexicon.cues.find(sentence.words))
     walls = [False] * len(sentence.words)
     for cue in cues:
@@ -100,17 +124,10 @@ def _read_sentence(lexicon: Lexicon, sentence: Sentence) -> Iterator[Mention]:
     for found in lexicon.phrases.find(sentence.words, walls):
         role, _, finding = found.tag.partition(" ")
         by_finding.setdefault(finding, []).append(found._replace(tag=role))
-    offsets = sentence.offsets() if by_finding else []
     for finding, told in by_finding.items():
         for found in _own_mentions(told):
             outcome, cue_text = _judge(found, cues)
-            yield Mention(
-                finding=finding,
-                outcome=outcome,
-                start=offsets[found.start][0],
-                end=offsets[found.end - 1][1],
-                cue=cue_text,
-            )
+            yield _Heard(finding, outcome, found.start, found.end, cue_text)
 
 
 def _own_mentions(found: list[Found]) -> list[Found]:

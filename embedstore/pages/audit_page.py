@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from embedstore.engine.requests import AuditCard, Suspect, Twins
+from embedstore.engine.label_requests import AuditCard, Suspect, Twins
 from embedstore.pages.contact_sheet import Thumbnails
 from embedstore.pages.records import Chip, Gallery, Tile
 from embedstore.pages.render import render

@@ -6,7 +6,8 @@ import shutil
 
 import pytest
 
-from embedstore.engine.requests import AuditRequest, VoteRequest
+from embedstore.engine.label_requests import AuditRequest
+from embedstore.engine.requests import VoteRequest
 from embedstore.engine.store import Store
 from embedstore.errors import NotFound, UsageError
 from embedstore.pages.audit_page import audit_page
