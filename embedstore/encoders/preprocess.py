@@ -139,7 +139,7 @@ class Recipe:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, complete: `from_json` gives an equal recipe."""
-        steps = [{"step": step.name, **_plain(asdict(step))} for step in self.steps]
+        steps = [{"step": step.name, **_plain(step)} for step in self.steps]
         return {"wants": self.wants, "steps": steps}
 
     @classmethod
@@ -157,8 +157,9 @@ class Recipe:
         return "; ".join((f"{self.wants} pixels", *(step.describe() for step in self.steps)))
 
 
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+def _plain(step: Step) -> dict[str, Any]:
+    settled = {f.name for f in fields(step) if f.metadata.get("later") and getattr(step, f.name) == f.default}
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(step).items() if k not in settled}
 
 
 def _step(entry: Any) -> Step:
