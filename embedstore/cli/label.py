@@ -215,8 +215,9 @@ def audit(shell: Shell, /, html: Path | None, out: Path | None, **options: Any) 
 @click.pass_obj
 def say(shell: Shell, label_set: str, told: tuple[str, ...], by: str) -> None:
     """Say what items are: votes of person:NAME, gold for judging the others; the latest word counts."""
+    classes = dict(map(_said, told))
     with shell.opened() as store:
-        saved = store.say_labels(label_set, dict(map(_said, told)), by)
+        saved = store.say_labels(label_set, classes, by)
 
     def text() -> Iterator[Renderable]:
         yield f"{saved} votes recorded. Next: embedstore label model {label_set}"
