@@ -48,7 +48,7 @@ def search(workspace: Workspace, query: Query) -> Answer:
     Raises UsageError, FilterError, NotFound (an id, a file), BridgeMissing, ReadFailure (the query's file).
     """
     check(query)
-    where = parse_where(query.where) if query.where else None
+    where = parse_where(query.where) if query.where is not None else None
     aim = aim_of(workspace, query)
     allow = _allowed(workspace, query, where, aim.space)
     ids, scores, exact = nearest(workspace, query, aim, allow)
@@ -191,6 +191,7 @@ def _allowed(workspace: Workspace, query: Query, where: Where | None, space: Spa
 def nearest(workspace: Workspace, query: Query, aim: Aim, allow: I64) -> tuple[I64, F32, bool]:
     """Vector ids and scores of the best among the allowed, and whether they are exact."""
     catalog, space = workspace.catalog, aim.space
+    k = min(query.k, max(1, len(allow)))  # room for more than there is would be taken for nothing
     gather: Callable[[I64], F32] = gatherer(catalog, space)
     vector = aim.vector
     index: VectorIndex
@@ -209,7 +210,7 @@ def nearest(workspace: Workspace, query: Query, aim: Aim, allow: I64) -> tuple[I
         index, gather = joint.index, joint.rows
         restricted = joint.index.ids()
     if query.per == "image":
-        found = search_vectors(index, gather, vector, query.k, restricted)
+        found = search_vectors(index, gather, vector, k, restricted)
     else:
 
         def groups(ids: I64) -> I64:
@@ -218,7 +219,7 @@ def nearest(workspace: Workspace, query: Query, aim: Aim, allow: I64) -> tuple[I
                 return _whole_codes(catalog.column(codes.items, "whole"), codes.items)
             return codes.patients if query.per == "patient" else codes.studies
 
-        found = search_groups(index, gather, vector, query.k, restricted, groups)
+        found = search_groups(index, gather, vector, k, restricted, groups)
     ids, scores = found.neighbours.ids[0], found.neighbours.scores[0]
     return ids[ids >= 0], scores[ids >= 0], found.exact
 

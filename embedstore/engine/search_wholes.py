@@ -67,7 +67,7 @@ def search_wholes(workspace: Workspace, query: Query) -> Answer:
 
 def _field(workspace: Workspace, query: Query, base: SpaceRow, derived: SpaceRow) -> _Field:
     catalog = workspace.catalog
-    where = parse_where(query.where) if query.where else None
+    where = parse_where(query.where) if query.where is not None else None
     excluded = (query.exclude_patient,) if query.exclude_patient else ()
     rows = {row.vector_id: row for row in catalog.wholes.rows(derived.id)}
     parts = catalog.vector_ids(base.id, where, "image", excluded)
