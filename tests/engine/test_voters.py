@@ -27,7 +27,7 @@ def softly(batch):
 def broken(batch):
     raise ValueError(batch.texts[0])
 """
-SET = LabelSet(name="bright", classes=("absent", "present"))
+SET = LabelSet(name="lit", classes=("absent", "present"))
 
 
 @pytest.fixture
@@ -39,12 +39,12 @@ def store(filled_path, tmp_path):
 
 def voters(folder, told: str, code: str = MINE):
     (folder / "mine.py").write_text(code)
-    (folder / "voters.yaml").write_text(f"label_set: bright\nvoters:\n  mine: {{kind: python, {told}}}\n")
+    (folder / "voters.yaml").write_text(f"label_set: lit\nvoters:\n  mine: {{kind: python, {told}}}\n")
     return folder / "voters.yaml", hashlib.sha256(code.encode()).hexdigest()
 
 
 def votes_of(store):
-    return store._workspace.catalog.labels.votes("bright")
+    return store._workspace.catalog.labels.votes("lit")
 
 
 def test_a_program_runs_only_when_its_hash_is_vouched_for(store, tmp_path):
@@ -106,7 +106,7 @@ def test_what_is_no_vote_is_refused():
 def test_a_head_votes_but_not_on_its_own_patients(store, tmp_path):
     path = tmp_path / "voters.yaml"
     path.write_text(
-        "label_set: bright\nclasses: ['0', '1']\nvoters:\n  head: {kind: head, head: h, threshold: 0.6}\n"
+        "label_set: lit\nclasses: ['0', '1']\nvoters:\n  head: {kind: head, head: h, threshold: 0.6}\n"
     )
     store.fit_head(HeadRequest(target="bright", name="h", test_where="site = 'B'"))
     with pytest.raises(BadInputFile, match="embedstore head apply h"):
@@ -129,7 +129,7 @@ def test_an_installed_function_votes(store, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(discovery, "find_plugin", lambda group, name: asked.append((group, name)) or plugin)
     path = tmp_path / "voters.yaml"
-    path.write_text("label_set: bright\nvoters:\n  other: {kind: plugin, plugin: theirs}\n")
+    path.write_text("label_set: lit\nvoters:\n  other: {kind: plugin, plugin: theirs}\n")
     store.run_votes(VoteRequest(voters=path))
     assert asked == [("embedstore.labeling", "theirs")]
     assert (votes_of(store).values == 1).all()
