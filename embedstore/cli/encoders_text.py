@@ -35,7 +35,7 @@ def list_text(rows: Sequence[tuple[EncoderSpec, Size, str]]) -> Iterator[Rendera
         ],
         widest="encoder",
     )
-    yield "Columns images and texts give the length of a vector; 'varies' depends on the checkpoint."
+    yield "Columns images and texts give the length of a vector; 'varies' depends on the weights."
     yield "'embedstore encoders doctor' says what is missing and where to put it."
 
 
@@ -75,7 +75,7 @@ def _tower(tower: TowerSpec) -> Iterator[Renderable]:
     yield f"{tower.kind} tower"
     yield from facts(
         [
-            ("  dimension", tower.dim or "varies"),
+            ("  dimension", tower.dim or _published(tower)),
             ("  compared by", tower.metric),
             ("  pooling", tower.pooling),
             ("  reads", f"{tower.wants} values" if tower.kind == "image" else None),
@@ -84,6 +84,10 @@ def _tower(tower: TowerSpec) -> Iterator[Renderable]:
     yield "  preprocessing"
     for step in _steps(tower):
         yield from _wrapped(step, "    ")
+
+
+def _published(tower: TowerSpec) -> str:
+    return f"{tower.published_dim} in the published weights" if tower.published_dim else "varies"
 
 
 def _choices(profiles: Sequence[Profile], poolings: Mapping[str, str]) -> Iterator[Renderable]:
@@ -149,7 +153,7 @@ def _dimension(spec: EncoderSpec, kind: TowerKind) -> str:
     tower = spec.tower(kind)
     if tower is None:
         return ""
-    return str(tower.dim) if tower.dim else "varies"
+    return str(tower.dim or tower.published_dim or "varies")
 
 
 def _size(size: Size) -> str:

@@ -17,7 +17,8 @@ TowerKind = Literal["image", "text"]
 class TowerSpec:
     """One half of an encoder.
 
-    dim: length of a vector, None in a template whose weights decide. wants: intensity it reads.
+    dim: length of a vector, None in a template whose weights decide; published_dim: in the published weights
+    then. wants: intensity it reads.
     preprocess: the recipe as data (a policy, never one image's window); see `encoders.preprocess`.
     space: fingerprint of the vector space, None until the spec is bound to weights.
     metric: how vectors are compared; "cosine" and "dot" are larger-is-better.
@@ -32,6 +33,7 @@ class TowerSpec:
     metric: Literal["cosine", "dot"] = "cosine"
     space: str | None = None
     regions: bool = False
+    published_dim: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

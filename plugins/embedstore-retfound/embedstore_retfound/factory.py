@@ -40,6 +40,7 @@ class RetfoundFactory:
                 TowerSpec(
                     kind="image",
                     dim=None,
+                    published_dim=1024,
                     preprocess=chosen.recipe.to_json(),
                     pooling=family.poolings[pooling],
                     wants=chosen.recipe.wants,
@@ -50,7 +51,7 @@ class RetfoundFactory:
             cite=family.cite,
             modalities=(variant.modality,),
             profile=profile,
-            notes=f"1024 dimensions (ViT-L/{family.patch}); variants: "
+            notes=f"ViT-L/{family.patch}; variants: "
             f"{', '.join(v.name for v in family.variants)}; text search needs a bridge",
             terms=Terms(
                 licence="CC BY-NC 4.0",
