@@ -29,6 +29,26 @@ class EncoderChoice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """Somebody agreed to an encoder's terms for a store. where: the licence's text; when: UTC."""
+
+    encoder: str
+    licence: str
+    where: str
+    by: str
+    when: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pin:
+    """Weights by which a store knows an encoder. place: file or folder; when: first loaded, UTC."""
+
+    place: str
+    sha256: str
+    when: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IngestRequest:
     """paths: files, folders, zip archives, DICOMDIRs. encoder: None for the store's own (`starter` when new).
 
@@ -85,6 +105,7 @@ class IngestReport:
 
     known: skipped because already in the store. conflicts: disagreements recorded in this run.
     unmatched_rows: CSV rows that joined nothing. images_per_s: images embedded per second of wall time.
+    notes: what a person should know of the encoders, such as that other weights made a new space.
     """
 
     run: int
@@ -101,6 +122,7 @@ class IngestReport:
     skips: tuple[Outcome, ...]
     failures: tuple[Outcome, ...]
     wholes: tuple[Derived, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,7 @@ from embedstore.engine import search as _search
 from embedstore.engine import search_wholes as _search_wholes
 from embedstore.engine import zeroshot as _zeroshot
 from embedstore.engine.admission import DEIDENTIFIED
+from embedstore.engine.agreements import Agreements
 from embedstore.engine.indexing import IndexShelf
 from embedstore.engine.label_requests import AuditCard, AuditRequest, FuseRequest, ImportCard, Suggestion
 from embedstore.engine.requests import (
@@ -102,6 +103,11 @@ class Store:
     def ingest(self, request: IngestRequest, progress: Progress = silent) -> IngestReport:
         """Embed and record what is new under the request's paths; see `engine.ingest`."""
         return _ingest.ingest(self._workspace, request, progress)
+
+    @property
+    def agreements(self) -> Agreements:
+        """Licences agreed to and weights pinned; see `engine.agreements`."""
+        return Agreements(self._workspace.catalog)
 
     def search(self, query: Query) -> Answer:
         """Answer one query; see `engine.search` and, for wholes, `engine.search_wholes`."""
