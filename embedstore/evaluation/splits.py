@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from embedstore.errors import LeakageRefused, UsageError
-from embedstore.evaluation.arrays import I64, NO_LABEL, Groups, group_codes, same_length
+from embedstore.evaluation.arrays import I64, NO_LABEL, Groups, group_codes, same_length, shared_groups
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -37,11 +37,9 @@ class Split:
 
 def refuse_leakage(train_patients: Groups, test_patients: Groups, *, what: str = "the split") -> None:
     """Raise LeakageRefused when a patient is on both sides. Says how many, never who."""
-    shared = {str(p) for p in np.unique(np.asarray(train_patients))} & {
-        str(p) for p in np.unique(np.asarray(test_patients))
-    }
+    shared = shared_groups(train_patients, test_patients)
     if shared:
-        people = "1 patient stands" if len(shared) == 1 else f"{len(shared)} patients stand"
+        people = "1 patient stands" if shared == 1 else f"{shared} patients stand"
         raise LeakageRefused(
             f"{people} on both sides of {what}; choose rows so that each patient is on one side only"
         )
