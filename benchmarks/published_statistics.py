@@ -20,9 +20,17 @@ from sklearn.linear_model import LogisticRegression
 
 from embedstore.evaluation import metrics
 from embedstore.evaluation.clustered import clustered_auc
+from embedstore.evaluation.concept import Domain, change_of
 from embedstore.evaluation.conformal import fit_conformal, guarantee
+from embedstore.evaluation.mmd import mmd2, patient_kernel
 from embedstore.evaluation.outliers import flag_outliers
 from embedstore.evaluation.priors import em_prior, fit_temperature, to_prior
+from embedstore.evaluation.shift import (
+    Sides,
+    covariate_shift,
+    mmd_test,
+    smallest_detectable_shift,
+)
 
 Result = dict[str, Any]
 
@@ -117,9 +125,103 @@ def long_tail(repeats: int = 100, seed: int = 6) -> Result:
     }
 
 
+def mmd_closed_form(repeats: int = 400, seed: int = 7) -> Result:
+    """Unbiased MMD^2 of 200 draws of N(0, 1) and 200 of N(1, 1), kernel width 1."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(repeats):
+        x = np.r_[rng.normal(size=200), rng.normal(1, 1, size=200)][:, None]
+        found.append(float(mmd2(patient_kernel(x, np.arange(400), 1.0), np.arange(400) >= 200)))
+    closed = 2 / np.sqrt(3) * (1 - np.exp(-1 / 6))
+    return {"mean": np.mean(found), "sd": np.std(found, ddof=1), "expected": {"closed_form": closed}}
+
+
+def _alike(rng: np.random.Generator, patients: int = 40, images: int = 5, dim: int = 8) -> Sides:
+    """Two sides of one population; the vectors of a patient's images correlate by 0.8."""
+    people = np.repeat(np.arange(2 * patients), images)
+    own, each = rng.normal(size=(2 * patients, dim)), rng.normal(size=(len(people), dim))
+    return Sides(
+        np.sqrt(0.8) * own[people] + np.sqrt(0.2) * each, people, np.arange(2 * patients) >= patients
+    )
+
+
+def permutation_levels(repeats: int = 400, seed: int = 8) -> Result:
+    """How often each test at 0.05 claims a shift between 40 and 40 patients of one population."""
+    rng = np.random.default_rng(seed)
+    patients = dict.fromkeys(("mmd2", "classifier_auroc", "ks"), 0.0)
+    images = 0.0
+    for repeat in range(repeats):
+        sides = _alike(rng)
+        for test in covariate_shift(sides, permutations=999, seed=repeat):
+            patients[test.name] += test.shifted / repeats
+        apart = Sides(sides.x, np.arange(len(sides.x)), sides.is_new)
+        images += mmd_test(apart, apart.permuted(199, repeat), seed=repeat).shifted / repeats
+    return {
+        "patients_permuted": patients,
+        "images_permuted_mmd2": images,
+        "expected": "at most 0.09; images fail",
+    }
+
+
+def detectable_shift(repeats: int = 100, seed: int = 9) -> Result:
+    """Power of the MMD test at the shift it calls the smallest detectable, 40 and 40 patients."""
+    rng = np.random.default_rng(seed)
+    shifts, found = [], 0.0
+    for repeat in range(repeats):
+        sides = _alike(rng)
+        drawn = sides.permuted(299, repeat)
+        shift = smallest_detectable_shift(sides, drawn, seed=repeat)
+        assert shift is not None
+        centred = sides.x - sides.x.mean(axis=0)
+        variances, axes = np.linalg.eigh(centred.T @ centred / len(centred))
+        moved = _alike(rng)
+        x = moved.x + np.outer(moved.is_new, shift * np.sqrt(variances[-1]) * axes[:, -1])
+        test = mmd_test(Sides(x, moved.people, moved.in_new), drawn, seed=repeat)
+        shifts.append(shift)
+        found += test.shifted / repeats
+    return {"mean_shift": np.mean(shifts), "power": found, "expected": "power about 0.8"}
+
+
+def concept_levels(repeats: int = 200, seed: int = 10) -> Result:
+    """150 and 150 patients x 3 images, true probabilities; how often each kind of change is claimed.
+
+    covariate: the images move by one deviation. concept: at the same images the classes' odds are e times
+    larger. Change of the residual (class minus probability).
+    """
+    rng = np.random.default_rng(seed)
+    claimed = {
+        kind: {"covariate": 0.0, "concept": 0.0} for kind in ("nothing", "covariate", "concept", "both")
+    }
+    people = np.repeat(np.arange(300), 3)
+    in_new = np.arange(300) >= 150
+    for _ in range(repeats):
+        for kind, found in claimed.items():
+            x = np.sqrt(0.8) * rng.normal(size=(300, 4))[people] + np.sqrt(0.2) * rng.normal(size=(900, 4))
+            x[:, 0] += in_new[people] * (kind in ("covariate", "both"))
+            told = 1.5 * x[:, 0] - 0.5
+            y = rng.random(900) < expit(told + in_new[people] * (kind in ("concept", "both")))
+            sides = Sides(x, people, in_new)
+            # A model that errs: it shrinks the odds, so that other images bring other losses.
+            change = change_of("residual", y - expit(0.5 * told), Domain.of(sides))
+            for name in found:
+                found[name] += (getattr(change, f"{name}_verdict") == "changed") / repeats
+    return {"claimed": claimed, "expected": "concept claimed at about 0.05 unless it is there"}
+
+
 FIGURES: dict[str, Callable[..., Result]] = {
     one.__name__: one
-    for one in (clustered_coverage, conformal_coverage, outlier_calls, temperature, prior_shift, long_tail)
+    for one in (
+        clustered_coverage,
+        conformal_coverage,
+        outlier_calls,
+        temperature,
+        prior_shift,
+        long_tail,
+        mmd_closed_form,
+        permutation_levels,
+        detectable_shift,
+        concept_levels,
+    )
 }
 
 
