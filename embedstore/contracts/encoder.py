@@ -21,6 +21,7 @@ class TowerSpec:
     preprocess: the recipe as data (a policy, never one image's window); see `encoders.preprocess`.
     space: fingerprint of the vector space, None until the spec is bound to weights.
     metric: how vectors are compared; "cosine" and "dot" are larger-is-better.
+    regions: whether a region of interest makes a difference; recipes that crop to it need not say so.
     """
 
     kind: TowerKind
@@ -30,6 +31,7 @@ class TowerSpec:
     wants: Intensity = "display"
     metric: Literal["cosine", "dot"] = "cosine"
     space: str | None = None
+    regions: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

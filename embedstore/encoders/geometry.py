@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -22,6 +23,9 @@ _PIL = {
     "lanczos": PilImage.Resampling.LANCZOS,
 }
 _SPLINE_ORDER = {"nearest": 0, "bilinear": 1, "bicubic": 3}
+#: Of a field that recipes did not always have: at its default it is left out of their JSON, so that the
+#: fingerprints of older spaces stay.
+LATER: Mapping[str, bool] = MappingProxyType({"later": True})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +71,7 @@ class Resize:
       mode F; it always low-passes when shrinking. "scipy" is scikit-image's `resize` (Gaussian of sigma
       (factor - 1) / 2 when `antialias`, then a spline), in float; uint8 in gives uint8 out, truncated.
     rounding: how "shortest" and "longest" round the other side ("truncate" as torchvision, "round" as timm).
+    border: what "scipy" takes to lie beyond the edge, the picture mirrored or zeros.
     """
 
     name: ClassVar[str] = "resize"
@@ -76,6 +81,7 @@ class Resize:
     antialias: bool = True
     library: Literal["pillow", "scipy"] = "pillow"
     rounding: Literal["truncate", "round"] = "truncate"
+    border: Literal["mirror", "zeros"] = field(default="mirror", metadata=LATER)
 
     def __post_init__(self) -> None:
         if min(self.size) < 1:
@@ -84,6 +90,8 @@ class Resize:
             raise UsageError("resize: Pillow always low-passes when shrinking; use library 'scipy'")
         if self.library == "scipy" and self.interpolation not in _SPLINE_ORDER:
             raise UsageError(f"resize: library 'scipy' has no {self.interpolation} interpolation")
+        if self.library == "pillow" and self.border != "mirror":
+            raise UsageError("resize: Pillow knows nothing beyond the edge; use library 'scipy'")
 
     def target(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) that an image of this height and width is resampled to."""
@@ -102,7 +110,7 @@ class Resize:
         if shape == pixels.shape[:2]:
             return pixels
         if self.library == "scipy":
-            return _scipy_resize(pixels, shape, _SPLINE_ORDER[self.interpolation], self.antialias)
+            return self._scipy(pixels, shape)
         return _pil_resize(pixels, shape, _PIL[self.interpolation])
 
     def describe(self) -> str:
@@ -112,7 +120,28 @@ class Resize:
             "shortest": "keeping the aspect ratio, to cover {h}x{w}",
             "longest": "keeping the aspect ratio, to fit inside {h}x{w}",
         }[self.mode].format(h=self.size[0], w=self.size[1])
-        return f"resize {how} ({self.interpolation}, {self.library}{', antialiased' * self.antialias})"
+        beyond = ", zeros beyond the edge" if self.border == "zeros" else ""
+        return (
+            f"resize {how} ({self.interpolation}, {self.library}{', antialiased' * self.antialias}{beyond})"
+        )
+
+    def _scipy(self, pixels: Pixels, shape: tuple[int, int]) -> Pixels:
+        """What `skimage.transform.resize(..., preserve_range=True)` computes, without scikit-image."""
+        from scipy import ndimage
+
+        order = _SPLINE_ORDER[self.interpolation]
+        beyond, zoom_beyond = ("mirror",) * 2 if self.border == "mirror" else ("constant", "grid-constant")
+        source: NDArray[np.float64] = pixels.astype(np.float64)
+        factors = np.array(pixels.shape[:2]) / np.array(shape)
+        if self.antialias:
+            sigma = (*np.maximum(0, (factors - 1) / 2), 0.0)
+            source = ndimage.gaussian_filter(source, sigma, mode=beyond)
+        zoomed: Pixels = ndimage.zoom(
+            source, (*(1 / factors), 1), order=order, mode=zoom_beyond, grid_mode=True
+        )
+        if order > 1:  # splines overshoot; scikit-image clips to the range of the image before filtering
+            zoomed = np.clip(zoomed, pixels.min(), pixels.max())
+        return zoomed.astype(pixels.dtype if pixels.dtype == np.uint8 else np.float32)
 
 
 def _pil_resize(pixels: Pixels, shape: tuple[int, int], filter_: PilImage.Resampling) -> Pixels:
@@ -124,21 +153,6 @@ def _pil_resize(pixels: Pixels, shape: tuple[int, int], filter_: PilImage.Resamp
         for c in range(pixels.shape[2])
     ]
     return np.stack(planes, axis=2)
-
-
-def _scipy_resize(pixels: Pixels, shape: tuple[int, int], order: int, antialias: bool) -> Pixels:
-    """What `skimage.transform.resize(..., preserve_range=True)` computes, without scikit-image."""
-    from scipy import ndimage
-
-    source: NDArray[np.float64] = pixels.astype(np.float64)
-    factors = np.array(pixels.shape[:2]) / np.array(shape)
-    if antialias:
-        sigma = (*np.maximum(0, (factors - 1) / 2), 0.0)
-        source = ndimage.gaussian_filter(source, sigma, mode="mirror")
-    zoomed: Pixels = ndimage.zoom(source, (*(1 / factors), 1), order=order, mode="mirror", grid_mode=True)
-    if order > 1:  # splines overshoot; scikit-image clips to the range of the image before filtering
-        zoomed = np.clip(zoomed, pixels.min(), pixels.max())
-    return zoomed.astype(pixels.dtype if pixels.dtype == np.uint8 else np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

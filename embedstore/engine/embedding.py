@@ -9,7 +9,7 @@ import numpy as np
 
 from embedstore.contracts.encoder import Encoder, PortableEncoder, StagedEncoder
 from embedstore.contracts.executor import Done, Executor, Failed
-from embedstore.contracts.image import F32, Image, ImageInput
+from embedstore.contracts.image import F32, ImageInput
 from embedstore.engine.encoders import load_encoder, tower_of
 from embedstore.engine.reading import Decoder, DecodeWork, Preparation, Prepared, Refusal, Task
 from embedstore.engine.requests import EncoderChoice
@@ -20,10 +20,14 @@ from embedstore.settings import Limits
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Embedded:
-    """Vectors of the assets at `positions` of a task, and what went wrong with the others."""
+    """Vectors of the subjects at `positions` of a task, and what went wrong with the others.
+
+    areas: see `Prepared`.
+    """
 
     positions: tuple[int, ...]
     vectors: F32
+    areas: tuple[int, ...]
     refusals: tuple[Refusal, ...]
 
 
@@ -88,7 +92,7 @@ class Forward:
     def embed(self, prepared: Prepared) -> Embedded:
         """The forward pass, and the refusal of vectors that are zero or not finite."""
         if not prepared.positions:
-            return Embedded((), np.zeros((0, 0), np.float32), prepared.refusals)
+            return Embedded((), np.zeros((0, 0), np.float32), (), prepared.refusals)
         vectors = self._forward(prepared.inputs)
         usable = np.isfinite(vectors).all(axis=1) & (np.abs(vectors).max(axis=1) > 0)
         refusals = [
@@ -96,14 +100,16 @@ class Forward:
             for position, good in zip(prepared.positions, usable, strict=True)
             if not good
         ]
-        positions = tuple(p for p, good in zip(prepared.positions, usable, strict=True) if good)
-        return Embedded(positions, vectors[usable], (*prepared.refusals, *refusals))
+        positions, areas = (
+            tuple(one for one, good in zip(each, usable, strict=True) if good)
+            for each in (prepared.positions, prepared.areas)
+        )
+        return Embedded(positions, vectors[usable], areas, (*prepared.refusals, *refusals))
 
-    def _forward(self, inputs: tuple[F32, ...] | tuple[Image, ...]) -> F32:
+    def _forward(self, inputs: tuple[F32, ...] | tuple[ImageInput, ...]) -> F32:
         tensors = [one for one in inputs if isinstance(one, np.ndarray)]
         if len(tensors) != len(inputs) or not isinstance(self._encoder, StagedEncoder):
-            images = [ImageInput(one) for one in inputs if isinstance(one, Image)]
-            return self._encoder.encode_images(images)
+            return self._encoder.encode_images([one for one in inputs if isinstance(one, ImageInput)])
         if len({one.shape for one in tensors}) != 1:
             raise UsageError("the encoder's recipe gives inputs of different sizes; its plugin is broken")
         size = self._encoder.batch_size

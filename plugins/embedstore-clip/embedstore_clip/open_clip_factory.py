@@ -80,6 +80,8 @@ class OpenClipFactory:
         if located is None:
             raise WeightsMissing(f"no weights for '{name}' on this machine: {catalog.remedy(named)}")
         known = catalog.settings(named, located)
+        if wrong := not_downloaded(located.file):
+            raise Refused(wrong)
         from embedstore_clip.open_clip_network import OpenClipNetwork
 
         network = OpenClipNetwork(named, located, known, request.device, request.precision)

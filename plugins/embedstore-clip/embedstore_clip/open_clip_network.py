@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -64,7 +63,8 @@ def _create(named: Named, located: Located, known: Settings) -> Any:
     name, pretrained = _source(named, located)
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*TorchScript archive")  # refused below, in our words
+            # What these warn of is refused below, in our words.
+            warnings.filterwarnings("ignore", message=".*TorchScript archive|Detected pickle protocol")
             return open_clip.create_model(
                 name,
                 pretrained=pretrained,
@@ -75,14 +75,20 @@ def _create(named: Named, located: Located, known: Settings) -> Any:
                 force_preprocess_cfg={k: v for k, v in known.preprocess.items() if k != "size"},
             )
     except OSError as error:
-        raise _elsewhere(known, located) from error
-    except (RuntimeError, ValueError, KeyError, AssertionError, pickle.UnpicklingError) as error:
+        if error.errno is None:  # transformers' word for a repository it cannot find
+            raise _elsewhere(known, located) from error
+        raise _unfit(named, located, error) from error
+    except Exception as error:  # a damaged or hostile file makes the loaders raise anything at all
         if "TorchScript" in str(error):
             raise Refused(
                 f"{located.file} is a TorchScript archive, which could run code; "
                 "fetch the .safetensors file of the same weights"
             ) from error
-        raise Refused(f"{located.file} does not fit {named.typed}: {_first_line(error)}") from error
+        raise _unfit(named, located, error) from error
+
+
+def _unfit(named: Named, located: Located, error: Exception) -> Refused:
+    return Refused(f"{located.file} does not fit {named.typed}: {_first_line(error)}")
 
 
 def _tokenizer(named: Named, located: Located, known: Settings) -> Any:

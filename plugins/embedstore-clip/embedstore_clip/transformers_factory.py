@@ -81,6 +81,8 @@ class TransformersFactory:
         if folder is None:
             raise WeightsMissing(_remedy(name))
         config, recipe = _config(folder), _recipe(folder)
+        if wrong := next(filter(None, map(not_downloaded, _weight_files(folder))), ""):
+            raise Refused(wrong)
         files = _weight_files(folder) + [folder / n for n in _DECIDING if (folder / n).is_file()]
         from embedstore_clip.transformers_network import TransformersNetwork
 

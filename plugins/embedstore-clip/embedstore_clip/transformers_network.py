@@ -28,7 +28,7 @@ class TransformersNetwork(TorchNetwork):
                 self._tokenizer = AutoTokenizer.from_pretrained(
                     folder, local_files_only=True, trust_remote_code=False
                 )
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
+        except Exception as error:  # a damaged or hostile file makes the loaders raise anything at all
             raise Refused(f"{folder} cannot be loaded: {_first_line(error)}") from error
         untrained = sorted({*info["missing_keys"], *(str(key) for key in info["mismatched_keys"])})
         if untrained:
