@@ -65,6 +65,17 @@ def mmd2(kernel: F64, in_new: Bools, cross: F64 | None = None) -> F64:
     return np.asarray(found.reshape(np.shape(in_new)[:-1]))
 
 
+def mmd2_error(kernel: F64, in_new: Bools) -> float:
+    """Standard error of `mmd2` over patients, from what each adds to it (first order: too small at MMD 0)."""
+    apart = kernel - np.diag(np.diag(kernel))
+    variance = 0.0
+    for side in (in_new, ~in_new):
+        count = int(side.sum())
+        own = apart[np.ix_(side, side)].sum(axis=1) / (count - 1)
+        variance += 4 * float(np.var(own - apart[np.ix_(side, ~side)].mean(axis=1), ddof=1)) / count
+    return float(np.sqrt(variance))
+
+
 def patient_permutations(n_patients: int, n_new: int, permutations: int, seed: int) -> Bools:
     """(permutations, n_patients) masks, each with `n_new` patients drawn for the new side."""
     rng = np.random.default_rng(seed)

@@ -17,6 +17,7 @@ from embedstore.evaluation.clustered import clustered_auc
 from embedstore.evaluation.mmd import (
     gaussian_width,
     mmd2,
+    mmd2_error,
     patient_kernel,
     patient_permutations,
     permutation_p,
@@ -36,8 +37,9 @@ _FURTHEST = 8.0  # standard deviations
 class ShiftTest:
     """p_value: for "the patients of both sides come from one population". shifted: it is at most `level`.
 
-    value: MMD^2, the classifier's AUROC, or the largest KS distance; low, high: its interval, where it has
-    one. detail: what else the test found (by component).
+    value: MMD^2, the classifier's AUROC, or the largest KS distance; low, high: its 95 % interval,
+    normal (MMD), clustered by patient (AUROC), percentile bootstrap over patients (KS). detail: what else
+    the test found.
     """
 
     name: str
@@ -58,7 +60,8 @@ class ShiftTest:
     def to_json(self) -> dict[str, Any]:
         """A JSON object; undefined numbers are null."""
         plain = asdict(self)
-        return plain | {name: finite_or_none(plain[name]) for name in ("value", "p_value", "low", "high")}
+        plain |= {name: finite_or_none(plain[name]) for name in ("value", "p_value", "low", "high")}
+        return plain | {"n_positives": None}  # of a test there are none
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,7 +137,10 @@ def mmd_test(sides: Sides, drawn: Bools, *, width: float | None = None, seed: in
     kernel = patient_kernel(sides.x, sides.people, used)
     observed, null = float(mmd2(kernel, sides.in_new)), mmd2(kernel, drawn)
     detail = {"width": used, "null_95": float(np.quantile(null, 1 - LEVEL))}
-    return _test("mmd2", observed, permutation_p(observed, null), sides, drawn, "unbiased MMD^2", detail)
+    reach = 1.96 * mmd2_error(kernel, sides.in_new)
+    interval = (observed - reach, observed + reach)
+    p = permutation_p(observed, null)
+    return _test("mmd2", observed, p, sides, drawn, "unbiased MMD^2, patients permuted", detail, interval)
 
 
 def classifier_test(sides: Sides, drawn: Bools, *, scores: F64, folds: int = 5, seed: int = 0) -> ShiftTest:
@@ -166,7 +172,7 @@ def domain_scores(sides: Sides, scores: F64, *, folds: int = 5, seed: int = 0) -
     told = np.empty(len(is_new))
     for fold in np.unique(fold_of):
         held = fold_of == fold
-        model = LogisticRegression(C=0.1, class_weight="balanced", max_iter=1000)
+        model = LogisticRegression(C=1.0, class_weight="balanced", max_iter=1000)
         told[held] = model.fit(scores[~held], is_new[~held]).decision_function(scores[held])
     return told
 
@@ -175,7 +181,9 @@ def ks_test(sides: Sides, drawn: Bools, *, scores: F64) -> ShiftTest:
     """Kolmogorov-Smirnov on each component, with Holm's correction for their number (Rabanser, Günnemann and
     Lipton, Failing loudly, NeurIPS 2019)."""
     masks = np.vstack([sides.in_new, drawn])
-    distances = np.stack([_ks(column, sides.people, masks) for column in scores.T], axis=1)
+    n_new = sides.in_new.sum()
+    weights = np.where(masks, 1 / n_new, -1 / (len(sides.in_new) - n_new))
+    distances = np.stack([_ks(column, sides.people, weights) for column in scores.T], axis=1)
     p = np.array([permutation_p(d[0], d[1:]) for d in distances.T])
     adjusted = holm(p)
     detail = {
@@ -184,8 +192,13 @@ def ks_test(sides: Sides, drawn: Bools, *, scores: F64) -> ShiftTest:
         "distances": distances[0].tolist(),
         "holm_p": adjusted.tolist(),
     }
-    value, p_value = float(distances[0].max()), float(adjusted.min())
-    return _test("ks", value, p_value, sides, drawn, "largest of the components, Holm", detail)
+    furthest = int(distances[0].argmax())
+    again = _ks(scores[:, furthest], sides.people, _resampled_weights(sides.in_new, len(drawn)))
+    low, high = (float(q) for q in np.quantile(again, (0.025, 0.975)))
+    method = "largest of the components, patients permuted, Holm"
+    return _test(
+        "ks", float(distances[0, furthest]), float(adjusted.min()), sides, drawn, method, detail, (low, high)
+    )
 
 
 def holm(p: F64) -> F64:
@@ -224,17 +237,25 @@ def smallest_detectable_shift(sides: Sides, drawn: Bools, *, seed: int = 0) -> f
     return high
 
 
-def _ks(column: F64, people: I64, masks: Bools) -> F64:
-    """(b,) KS distances, each patient weighing one."""
+def _resampled_weights(in_new: Bools, count: int) -> F64:
+    """(count, p) weights of patients drawn anew on each side; those of the reference are negative."""
+    rng = np.random.default_rng(0)
+    found = np.zeros((count, len(in_new)))
+    for side, sign in ((in_new, 1.0), (~in_new, -1.0)):
+        n = int(side.sum())
+        found[:, side] = sign * rng.multinomial(n, np.full(n, 1 / n), size=count) / n
+    return found
+
+
+def _ks(column: F64, people: I64, weights: F64) -> F64:
+    """(b,) KS distances for (b, p) weights of patients, 1 in sum on the new side and -1 on the reference."""
     order = np.argsort(column, kind="stable")
-    weight = 1.0 / np.bincount(people)[people[order]]
+    each = 1.0 / np.bincount(people)[people[order]]
     last_of_tie = np.r_[column[order][1:] != column[order][:-1], True]
-    found = np.empty(len(masks))
+    found = np.empty(len(weights))
     step = max(1, 2_000_000 // len(column))
-    for start in range(0, len(masks), step):
-        some = masks[start : start + step]
-        n_new = some.sum(axis=1, keepdims=True)
-        signed = np.where(some[:, people[order]], 1 / n_new, -1 / (some.shape[1] - n_new)) * weight
+    for start in range(0, len(weights), step):
+        signed = weights[start : start + step][:, people[order]] * each
         found[start : start + step] = np.abs(np.cumsum(signed, axis=1)[:, last_of_tie]).max(axis=1)
     return found
 

@@ -37,6 +37,17 @@ def test_mmd_is_that_of_two_gaussians():
     assert found["mean"] == pytest.approx(0.177268, abs=0.01)
 
 
+def test_the_interval_of_mmd_covers_the_closed_form():
+    rng = np.random.default_rng(9)
+    covered = 0
+    for _ in range(200):
+        x = np.r_[rng.normal(size=60), rng.normal(1, 1, size=60)][:, None]
+        sides = Sides(x, np.arange(120), np.arange(120) >= 60)
+        found = mmd_test(sides, sides.permuted(9, 0), width=1.0)
+        covered += found.low <= 0.177268 <= found.high
+    assert 0.9 <= covered / 200 <= 0.985
+
+
 def test_mmd_equals_the_sum_over_pairs_of_patients():
     rng = np.random.default_rng(0)
     x, people = rng.normal(size=(11, 3)), np.array([0, 0, 1, 2, 2, 2, 3, 4, 4, 5, 5])
@@ -81,6 +92,8 @@ def test_all_three_tests_find_a_shift_and_say_from_how_many():
         assert (test.n_images, test.n_patients, test.n_new_images, test.n_new_patients) == (120, 30, 120, 30)
         assert test.p_value >= 1 / 500
         json.dumps(test.to_json(), allow_nan=False)
+        assert test.low <= test.value <= test.high
+        assert "patients permuted" in test.method
     assert found[1].low > 0.5
     assert 1 in found[2].detail["moved_components"]
     none = covariate_shift(cohort(rng), permutations=499)
