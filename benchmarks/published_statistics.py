@@ -25,12 +25,9 @@ from embedstore.evaluation.conformal import fit_conformal, guarantee
 from embedstore.evaluation.mmd import mmd2, patient_kernel
 from embedstore.evaluation.outliers import flag_outliers
 from embedstore.evaluation.priors import em_prior, fit_temperature, to_prior
-from embedstore.evaluation.shift import (
-    Sides,
-    covariate_shift,
-    mmd_test,
-    smallest_detectable_shift,
-)
+from embedstore.evaluation.shift import covariate_shift, smallest_detectable_shift
+from embedstore.evaluation.shift_sides import Sides
+from embedstore.evaluation.two_sample import mmd_test
 
 Result = dict[str, Any]
 

@@ -18,15 +18,9 @@ from embedstore.engine.drift_rows import ImageRows, rows_of
 from embedstore.engine.requests import Progress, silent
 from embedstore.engine.workspace import Workspace
 from embedstore.errors import UsageError
-from embedstore.evaluation.shift import (
-    FEWEST_PATIENTS,
-    LEVEL,
-    PERMUTATIONS,
-    Sides,
-    covariate_shift,
-    holm,
-    smallest_detectable_shift,
-)
+from embedstore.evaluation.shift import PERMUTATIONS, covariate_shift, smallest_detectable_shift
+from embedstore.evaluation.shift_sides import FEWEST_PATIENTS, LEVEL, Sides
+from embedstore.evaluation.two_sample import holm
 
 #: What the field calls a column of ours.
 COLUMN_OF = {"vendor": "manufacturer"}

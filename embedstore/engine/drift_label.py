@@ -18,7 +18,7 @@ from embedstore.evaluation.arrays import F64, NO_LABEL
 from embedstore.evaluation.concept import Domain, change_of
 from embedstore.evaluation.priors import estimate_shift, fit_temperature
 from embedstore.evaluation.proportions import proportion
-from embedstore.evaluation.shift import FEWEST_PATIENTS, Sides
+from embedstore.evaluation.shift_sides import FEWEST_PATIENTS, Sides
 from embedstore.evaluation.splits import patient_folds
 from embedstore.learning.linear import LogisticHead, encode_labels, fit_logistic
 from embedstore.learning.zeroshot import softmax

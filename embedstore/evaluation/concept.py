@@ -20,7 +20,7 @@ from scipy.stats import t as student
 from embedstore.evaluation.arrays import F64, I64, Bools, same_length
 from embedstore.evaluation.comparison import smallest_detectable
 from embedstore.evaluation.intervals import FEW_PATIENTS, Estimate
-from embedstore.evaluation.shift import Sides, domain_scores
+from embedstore.evaluation.shift_sides import Sides
 from embedstore.evaluation.splits import patient_folds
 
 METHOD = "shared-distribution weights (Cai et al. 2025), jackknife over groups of patients"
@@ -76,6 +76,22 @@ class Domain:
             kept = group_of != group
             left_out.append((kept, domain_scores(sides.at(kept), scores[kept], seed=seed)))
         return cls(sides, domain_scores(sides, scores, seed=seed), tuple(left_out))
+
+
+def domain_scores(sides: Sides, scores: F64, *, folds: int = 5, seed: int = 0) -> F64:
+    """(n,) log odds of the new side for each row, by fits that have not seen its patient; both sides count
+    alike, whatever their sizes."""
+    from sklearn.linear_model import LogisticRegression
+
+    is_new = sides.is_new.astype(np.int64)
+    fewest = int(min(sides.in_new.sum(), (~sides.in_new).sum()))
+    fold_of = patient_folds(sides.people, min(folds, fewest), y=is_new, seed=seed)
+    told = np.empty(len(is_new))
+    for fold in np.unique(fold_of):
+        held = fold_of == fold
+        model = LogisticRegression(C=1.0, class_weight="balanced", max_iter=1000)
+        told[held] = model.fit(scores[~held], is_new[~held]).decision_function(scores[held])
+    return told
 
 
 def change_of(

@@ -12,14 +12,9 @@ from benchmarks.published_statistics import mmd_closed_form
 from embedstore.errors import UsageError
 from embedstore.evaluation.concept import Domain, change_of
 from embedstore.evaluation.mmd import mmd2, patient_kernel, patient_permutations
-from embedstore.evaluation.shift import (
-    Sides,
-    covariate_shift,
-    holm,
-    ks_test,
-    mmd_test,
-    smallest_detectable_shift,
-)
+from embedstore.evaluation.shift import covariate_shift, smallest_detectable_shift
+from embedstore.evaluation.shift_sides import Sides
+from embedstore.evaluation.two_sample import holm, ks_test, mmd_test
 
 
 def cohort(rng, patients=30, images=4, dim=4, shift=0.0):
