@@ -5,8 +5,8 @@ python benchmarks/leakage.py DATA [--originals 300] [--encoder starter] [--seed 
 DATA: a folder with MANIFEST.csv (columns path, patient_group) and its images. Each original gets a copy saved
 in another format, one made smaller (to 0.5-0.9), one as JPEG (quality 40-80), one cropped (each side kept to
 0.85-0.95, anywhere) and one mirrored; originals are the training side, copies the test side. Escapes are the
-mean over 100 draws of 200 copies, 40 of each kind. Distinct pairs: all pairs of one patient that there are, the
-rest at random within a folder; true duplicates among them count as flagged. Prints one JSON object.
+mean over 100 draws of 200 copies, 40 of each kind. Distinct pairs: all pairs of one patient that there are,
+the rest at random within a folder; true duplicates among them count as flagged. Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -44,14 +44,10 @@ def as_jpeg(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def cropped(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
-    width, height = (
-        int(share * side) for share, side in zip(rng.uniform(0.85, 0.95, 2), picture.size, strict=True)
-    )
-    left, top = (
-        int(rng.integers(0, 1 + side - kept))
-        for side, kept in zip(picture.size, (width, height), strict=True)
-    )
-    return picture.crop((left, top, left + width, top + height))
+    whole = np.array(picture.size)
+    kept = (rng.uniform(0.85, 0.95, 2) * whole).astype(int)
+    corner = rng.integers(0, 1 + whole - kept)
+    return picture.crop(tuple(int(edge) for edge in (*corner, *(corner + kept))))
 
 
 KINDS: dict[str, Callable[[Image.Image, np.random.Generator], Image.Image]] = {
@@ -66,9 +62,8 @@ KINDS: dict[str, Callable[[Image.Image, np.random.Generator], Image.Image]] = {
 def chosen(data: Path, count: int, rng: np.random.Generator) -> list[dict[str, str]]:
     """Rows of the manifest, one of each set of equal pictures."""
     with (data / "MANIFEST.csv").open(newline="", encoding="utf-8") as stream:
-        rows = [
-            row for row in csv.DictReader(stream) if row["path"].startswith(tuple(f"{f}/" for f in FOLDERS))
-        ]
+        starts = tuple(f"{folder}/" for folder in FOLDERS)
+        rows = [row for row in csv.DictReader(stream) if row["path"].startswith(starts)]
     kept: dict[bytes, dict[str, str]] = {}
     for place in rng.permutation(len(rows)):
         with Image.open(data / rows[place]["path"]) as picture:
@@ -78,12 +73,16 @@ def chosen(data: Path, count: int, rng: np.random.Generator) -> list[dict[str, s
     return list(kept.values())
 
 
+def saved(folder: Path, kind: str, number: int) -> Path:
+    return folder / kind / f"{number}.{'png' if kind == 'original' else 'tif'}"
+
+
 def plant(data: Path, folder: Path, rows: list[dict[str, str]], rng: np.random.Generator) -> None:
     for number, row in enumerate(rows):
         with Image.open(data / row["path"]) as opened:
             picture = opened.convert("L" if opened.mode in ("L", "1") else "RGB")
         for kind, made in {"original": lambda p, _: p, **KINDS}.items():
-            path = folder / kind / f"{number}.{'png' if kind == 'original' else 'tif'}"
+            path = saved(folder, kind, number)
             path.parent.mkdir(exist_ok=True)
             made(picture, rng).save(path)
 
@@ -130,9 +129,7 @@ def main() -> None:
                 store.ingest(IngestRequest(paths=(folder / kind,), encoder=choice, site=kind))
             item_of = {item.path: item.id for item in store.items()}
             named = {
-                (kind, number): item_of[
-                    str(folder / kind / f"{number}.{'png' if kind == 'original' else 'tif'}")
-                ]
+                (kind, number): item_of[str(saved(folder, kind, number))]
                 for kind in ("original", *KINDS)
                 for number in range(len(rows))
             }
