@@ -11,6 +11,7 @@ from typing import Any
 from embedstore.contracts.query import Answer, Item, Query
 from embedstore.engine import audit as _audit
 from embedstore.engine import bridges as _bridges
+from embedstore.engine import drift as _drift
 from embedstore.engine import exporting as _exporting
 from embedstore.engine import fusing as _fusing
 from embedstore.engine import heads as _heads
@@ -25,6 +26,7 @@ from embedstore.engine import search_wholes as _search_wholes
 from embedstore.engine import zeroshot as _zeroshot
 from embedstore.engine.admission import DEIDENTIFIED
 from embedstore.engine.agreements import Agreements
+from embedstore.engine.drift_records import DriftReport, DriftRequest
 from embedstore.engine.indexing import IndexShelf
 from embedstore.engine.label_requests import AuditCard, AuditRequest, FuseRequest, ImportCard, Suggestion
 from embedstore.engine.requests import (
@@ -201,6 +203,10 @@ class Store:
     def heads(self) -> tuple[HeadCard, ...]:
         """Recorded heads."""
         return tuple(_heads.card_of(row) for row in self._workspace.catalog.models.heads())
+
+    def drift(self, request: DriftRequest, progress: Progress = silent) -> DriftReport:
+        """Compare new images with a reference: do they look otherwise, do they mean something else?"""
+        return _drift.drift(self._workspace, request, progress)
 
     def resolve(self, paths: Sequence[Path], key: Path) -> tuple[_resolve.Resolved, ...]:
         """The names under which a de-identified store knows files; see `engine.resolve`."""
