@@ -46,7 +46,7 @@ _TESTS = {
 @store_options
 @click.pass_obj
 def drift(shell: Shell, /, **options: Any) -> None:
-    """Do new images differ from those a model was made with?
+    """Tell whether new images differ from those of a model.
 
     Covariate shift (other images) and concept shift (the same image means something else) are reported
     apart. Patients are drawn and permuted, never images; a patient on both sides speaks for the reference.

@@ -25,7 +25,7 @@ COMMANDS: dict[str, Entry] = {
     "zeroshot": Entry("zeroshot:zeroshot", "Label images by prompts, without training."),
     "label": Entry("label:label", "Weak labels: vote, fuse, report, export."),
     "head": Entry("head:head", "Linear heads: fit, evaluate, apply."),
-    "drift": Entry("drift:drift", "Do new images differ from those a model was made with?"),
+    "drift": Entry("drift:drift", "Tell whether new images differ from those of a model."),
     "privacy": Entry("privacy:privacy", "Keys and pseudonyms of de-identified stores."),
     "status": Entry("status:status", "What is in the store, and what could not be read."),
     "verify": Entry("maintain:verify", "Check every checksum of the store."),
