@@ -11,7 +11,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from embedstore.engine.requests import EncoderChoice, HeadRequest, IngestRequest
+from embedstore.engine.head_requests import HeadRequest
+from embedstore.engine.requests import EncoderChoice, IngestRequest
 from embedstore.engine.store import Store
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from embedstore.cli.head_text import card_lines, report_lines
 from embedstore.cli.lazy import PlainGroup
 from embedstore.cli.shell import Shell, encoder_option, input_file, store_options, where_option
 
 if TYPE_CHECKING:
     from embedstore.cli.output import Renderable
-    from embedstore.engine.requests import HeadCard, HeadReport
 
 
 @click.group(cls=PlainGroup)
@@ -23,7 +24,19 @@ def head() -> None:
 
 @head.command()
 @click.option(
-    "--target", required=True, metavar="COLUMN", help="A column, attr.NAME, or label:SET for fused labels."
+    "--target",
+    "targets",
+    required=True,
+    multiple=True,
+    metavar="COLUMN",
+    help="A column, attr.NAME, or label:SET for fused labels; several columns: findings, each yes or no.",
+)
+@click.option(
+    "--kind",
+    metavar="KIND",
+    default="logistic",
+    show_default=True,
+    help="See docs/concepts/labels-and-heads.md.",
 )
 @click.option("--name", help="Name of the head; made from the target when left out.")
 @click.option("--labels", type=input_file(), metavar="CSV", help="Labels (path or id, label) from a file.")
@@ -39,17 +52,55 @@ def head() -> None:
 )
 @encoder_option("Whose vectors; the store's own by default.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of split and fit.")
+@click.option(
+    "--long-tail",
+    type=click.Choice(["none", "balanced", "adjusted"]),
+    default="none",
+    show_default=True,
+    help="For rare classes: weigh rows so that classes weigh alike, or adjust the logits by their shares.",
+)
+@click.option("--soft", is_flag=True, help="Learn from the probabilities of fused labels (label:SET).")
+@click.option("--truth", metavar="COLUMN", help="Gold labels that a head on fused labels is judged by.")
+@click.option(
+    "--uncertainty",
+    type=click.Choice(["none", "laplace", "ensemble"]),
+    default="none",
+    show_default=True,
+    help="Tell what more data would resolve (epistemic) from what it would not.",
+)
+@click.option(
+    "--conformal",
+    type=click.Choice(["lac", "aps", "raps"]),
+    help="Sets of classes that hold the true one; a share of the training patients calibrates them.",
+)
+@click.option(
+    "--alpha",
+    metavar="SHARE",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.1,
+    show_default=True,
+    help="Share of images whose set may lack the true class.",
+)
+@click.option(
+    "--conformal-by",
+    type=click.Choice(["none", "class", "site"]),
+    default="none",
+    show_default=True,
+    help="Promise it for each class, or for each site.",
+)
 @store_options
 @click.pass_obj
-def fit(shell: Shell, /, **options: Any) -> None:
-    """Fit a logistic regression; its C is chosen inside the training patients."""
-    from embedstore.engine.requests import HeadRequest
+def fit(shell: Shell, /, targets: tuple[str, ...], **options: Any) -> None:
+    """Fit a head; what it must choose is chosen inside the training patients."""
+    from embedstore.engine.head_requests import Conformal, HeadRequest
 
+    method, alpha, by = (options.pop(name) for name in ("conformal", "alpha", "conformal_by"))
+    sets = Conformal(method=method, alpha=alpha, by=by) if method else None
     with shell.opened() as store:
-        card = store.fit_head(HeadRequest(**options))
+        card = store.fit_head(HeadRequest(target=targets[0], also=targets[1:], conformal=sets, **options))
 
     def text() -> Iterator[Renderable]:
-        yield from _card_lines(card)
+        yield from card_lines(card)
         yield f"Next: embedstore head evaluate {card.name}"
 
     shell.answer(asdict(card), text)
@@ -64,24 +115,31 @@ def evaluate(shell: Shell, name: str, where: str | None) -> None:
     """Measure a head on patients it was not fitted on, with 95 % intervals by patient."""
     with shell.opened() as store:
         report = store.evaluate_head(name, where)
-    shell.answer(asdict(report), lambda: _report(report))
+    shell.answer(asdict(report), lambda: report_lines(report))
 
 
 @head.command()
 @click.argument("name")
 @where_option("Which images.")
 @encoder_option("Refuse unless these are the vectors the head was fitted on.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="CSV",
+    help="Also write them to a table, with the parts of the uncertainty and the sets of a head that has them.",
+)
 @store_options
 @click.pass_obj
-def apply(shell: Shell, name: str, where: str | None, encoder: str | None) -> None:
+def apply(shell: Shell, name: str, where: str | None, encoder: str | None, out: Path | None) -> None:
     """Write the head's predictions for stored images to the database."""
     with shell.opened() as store:
-        written = store.apply_head(name, where, encoder)
+        written = store.apply_head(name, where, encoder, out)
 
     def text() -> Iterator[Renderable]:
-        yield f"{written} predictions of head '{name}' written."
+        yield f"{written} predictions of head '{name}' written{f' ({out})' if out else ''}."
 
-    shell.answer({"head": name, "filter": where, "predictions": written}, text)
+    answer = {"head": name, "filter": where, "predictions": written}
+    shell.answer(answer | ({"out": str(out)} if out else {}), text)
 
 
 @head.command("list")
@@ -108,52 +166,3 @@ def list_(shell: Shell) -> None:
         )
 
     shell.answer({"heads": [asdict(card) for card in cards]}, text)
-
-
-def _card_lines(card: HeadCard) -> Iterator[Renderable]:
-    from embedstore.cli.output import facts
-
-    yield f"Head '{card.name}' for {card.target}: {', '.join(card.classes)} ({card.encoder})"
-    yield from facts((f"split {name}", _words(value)) for name, value in card.split.items())
-    yield from facts((f"fit {name}", _words(value)) for name, value in card.fit.items())
-
-
-def _words(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_words(one)}" for name, one in value.items()) or None
-    if isinstance(value, list | tuple):
-        return ", ".join(str(_words(one)) for one in value) or None
-    return f"{value:.4g}" if isinstance(value, float) else value
-
-
-def _control(control: Mapping[str, Any]) -> str:
-    from embedstore.cli.output import estimate
-
-    words = (
-        f"Control: the same fit on labels shuffled between patients, {control.get('shuffles', '?')} times: "
-    )
-    words += f"{control.get('metric', 'score')} {estimate(control)}, the interval over shuffles"
-    p_value = control.get("p_value")
-    return f"{words}, p {p_value:.3f}." if isinstance(p_value, float) else f"{words}."
-
-
-def _report(report: HeadReport) -> Iterator[Renderable]:
-    from embedstore.cli.output import estimate, table
-
-    counts = ", ".join(f"{number} {name}" for name, number in report.counts.items())
-    yield f"Head '{report.head}' on patients it was not fitted on: {counts}."
-    yield table(
-        ("metric", "value [95 % interval, by patient]"),
-        [(name, estimate(one)) for name, one in report.metrics.items()],
-    )
-    if report.shuffled:
-        yield _control(report.shuffled)
-    filled = [row for row in report.reliability if row.get("n")]
-    if filled:
-        columns = tuple(filled[0])
-        yield table(
-            tuple(name.replace("_", " ") for name in columns),
-            [tuple(row.get(name) for name in columns) for row in filled],
-            title="Calibration: predicted against observed",
-        )
-    yield from (f"Note: {note}" for note in report.notes)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from embedstore.demo.anatomy import FINDINGS
 from embedstore.demo.stage import SITE_B, Films, Stage, interval
-from embedstore.engine.requests import HeadReport, HeadRequest
+from embedstore.engine.head_requests import HeadRequest
+from embedstore.engine.requests import HeadReport
 from embedstore.evaluation.intervals import bootstrap
 from embedstore.evaluation.metrics import auroc
 from embedstore.pages.records import Bin, Forest, ForestRow, Interval, Reliability, Row, Section, Table

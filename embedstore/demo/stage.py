@@ -19,7 +19,7 @@ from embedstore.engine.requests import Progress
 from embedstore.engine.store import Store
 from embedstore.evaluation.baseline import pixel_features
 from embedstore.evaluation.intervals import Estimate
-from embedstore.learning.linear import fit_logistic
+from embedstore.learning.heads.logistic import fit_logistic
 from embedstore.pages.records import Chip, Interval, Tile
 from embedstore.readers.choose import ReaderSet
 from embedstore.readers.sources import source_at

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from embedstore.contracts.image import I64
 from embedstore.engine.drift_rows import ImageRows
-from embedstore.engine.heads import column_of
+from embedstore.engine.head_rows import column_of
 from embedstore.engine.workspace import Workspace
 from embedstore.errors import UsageError
 from embedstore.evaluation.arrays import F64, NO_LABEL
@@ -19,12 +19,13 @@ from embedstore.evaluation.concept import Domain, change_of
 from embedstore.evaluation.priors import estimate_shift, fit_temperature
 from embedstore.evaluation.proportions import proportion
 from embedstore.evaluation.shift_sides import FEWEST_PATIENTS, Sides
-from embedstore.evaluation.splits import patient_folds
-from embedstore.learning.linear import LogisticHead, encode_labels, fit_logistic
+from embedstore.learning.heads.labels import encode_labels
+from embedstore.learning.heads.logistic import fit_logistic
+from embedstore.learning.heads.record import FittedHead
+from embedstore.learning.refit import predicted_out_of_fold
 from embedstore.learning.zeroshot import softmax
 from embedstore.storage.records import SpaceRow
 
-_FOLDS = 5
 _FLOOR = 1e-7
 
 
@@ -94,7 +95,7 @@ def _check(classes: tuple[str, ...], old: ImageRows, label: str) -> None:
 class _Model:
     """A head on the reference, its probabilities for the reference out of fold, and their temperature."""
 
-    head: LogisticHead
+    head: FittedHead
     held_out: F64
     temperature: float
     prior: F64
@@ -103,26 +104,17 @@ class _Model:
     def fit(
         cls, space: SpaceRow, label: str, classes: tuple[str, ...], rows: ImageRows, y: I64, seed: int
     ) -> _Model:
-        def fitted(train: Any, **fixed: Any) -> LogisticHead:
-            return fit_logistic(
-                rows.vectors[train],
-                y[train],
-                rows.patients[train],
-                name="drift",
-                space=space.fingerprint,
-                target=label,
-                classes=classes,
-                seed=seed,
-                **fixed,
-            )
-
-        head = fitted(slice(None))
-        fixed = {"scaling": head.spec.params["scaling"], "grid": (float(head.spec.params["C"]),)}
-        fold_of = patient_folds(rows.patients, min(_FOLDS, rows.n_patients), y=y, seed=seed)
-        held_out = np.empty((len(y), len(classes)))
-        for fold in np.unique(fold_of):
-            held = fold_of == fold
-            held_out[held] = fitted(~held, **fixed).predict(rows.vectors[held])
+        head = fit_logistic(
+            rows.vectors,
+            y,
+            rows.patients,
+            name="drift",
+            space=space.fingerprint,
+            target=label,
+            classes=classes,
+            seed=seed,
+        )
+        held_out = predicted_out_of_fold(head, rows.vectors, y, rows.patients)
         logits = np.log(np.maximum(held_out, _FLOOR))
         prior = np.bincount(y, minlength=len(classes)) / len(y)
         temperature = fit_temperature(logits, y)

@@ -9,7 +9,7 @@ from embedstore.contracts.labels import LabelSet
 from embedstore.engine.workspace import Workspace
 from embedstore.engine.zeroshot import present_absent
 from embedstore.errors import UsageError
-from embedstore.learning.linear import encode_labels
+from embedstore.learning.heads.labels import encode_labels
 from embedstore.learning.vote_counts import UNSEEN, majority_vote
 from embedstore.learning.votes import BINARY
 from embedstore.storage.learned import VoteTable

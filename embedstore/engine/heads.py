@@ -1,92 +1,25 @@
-"""Linear heads: fitted on stored vectors, judged on patients they have not seen, applied to the store."""
+"""Heads: opened, judged on patients they have not seen, applied to the store. `engine.head_fit` fits them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embedstore.contracts.image import F32, I64
-from embedstore.engine.head_labels import labels_from_file
-from embedstore.engine.requests import HeadCard, HeadReport, HeadRequest
+from embedstore.engine.head_rows import HeadRows, Target, bags_of, gold_of, has_label, missing_of, values_of
+from embedstore.engine.requests import HeadCard
 from embedstore.engine.workspace import Workspace
 from embedstore.errors import UsageError
-from embedstore.evaluation import metrics
-from embedstore.evaluation.control import shuffle_control
-from embedstore.evaluation.intervals import Estimate
-from embedstore.evaluation.report import evaluate
-from embedstore.evaluation.splits import Split, refuse_leakage, split_by_mask, split_by_patient
-from embedstore.fingerprint import digest
-from embedstore.learning.linear import LogisticHead, check_space, encode_labels, fit_logistic
-from embedstore.learning.shuffled import shuffled_predictions
-from embedstore.storage.filter_columns import ATTRIBUTE_PREFIX, COLUMNS_BY_NAME
+from embedstore.evaluation.arrays import group_codes
+from embedstore.evaluation.splits import refuse_leakage
+from embedstore.learning.heads.record import FittedHead, check_space
 from embedstore.storage.filters import parse_where
 from embedstore.storage.learned import StoredHead
 from embedstore.storage.records import SpaceRow
-
-LABEL_PREFIX = "label:"
-FUSED_AT_LEAST = 0.5
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Rows:
-    """Images with a vector: labels are class indices, -1 when missing; patients are split groups."""
-
-    items: I64
-    vectors: F32
-    y: I64
-    patients: np.ndarray[Any, Any]
-    left_out: Mapping[str, int]
-
-    def at(self, rows: Any) -> _Rows:
-        return _Rows(self.items[rows], self.vectors[rows], self.y[rows], self.patients[rows], self.left_out)
-
-
-def fit_head(workspace: Workspace, request: HeadRequest) -> HeadCard:
-    """Fit, with C chosen inside the training patients, and record with its split and data digest.
-
-    Raises UsageError (no labels, one class, unknown column), LeakageRefused, FilterError.
-    """
-    catalog = workspace.catalog
-    space = workspace.space("image", request.encoder)
-    rows, classes = _labelled(workspace, space, request)
-    split = _split(workspace, rows, request)
-    train = rows.at(split.train)
-    name = request.name or _free_name(request.target, [row.spec.name for row in catalog.models.heads()])
-    described = {**split.describe(), "where": request.where, "test_where": request.test_where}
-    head = fit_logistic(
-        train.vectors,
-        train.y,
-        train.patients,
-        name=name,
-        space=space.fingerprint,
-        target=request.target,
-        classes=classes,
-        seed=request.seed,
-        split=described,
-    )
-    details = {
-        "encoder": space.encoder,
-        "labels": _digest_labels(rows, classes),
-        "left_out": dict(rows.left_out),
-        "label_file": str(request.labels) if request.labels else None,
-    }
-    in_test = np.zeros(len(rows.items), bool)
-    in_test[split.test] = True
-    arrays = {**head.arrays(), "items": rows.items, "labels": rows.y, "in_test": in_test}
-    with catalog.writing():
-        catalog.models.save_head(head.spec, arrays, details)
-    return card_of(catalog.models.head(name))
-
-
-def _free_name(target: str, taken: list[str]) -> str:
-    stem = target.removeprefix("attr.").replace(":", "-")
-    number = 1
-    while f"{stem}-{number}" in taken:
-        number += 1
-    return f"{stem}-{number}"
 
 
 def card_of(row: StoredHead) -> HeadCard:
@@ -106,166 +39,148 @@ def card_of(row: StoredHead) -> HeadCard:
     )
 
 
-def _labelled(workspace: Workspace, space: SpaceRow, request: HeadRequest) -> tuple[_Rows, tuple[str, ...]]:
-    catalog = workspace.catalog
-    where = parse_where(request.where) if request.where else None
-    items, vectors = catalog.item_vectors(space.id, catalog.select_items(where, "image"))
-    if not len(items):
-        raise UsageError("no embedded image to learn from; widen --where")
-    values = _values(workspace, items, request)
-    contested = _contested(workspace, request.target, items)
-    y, classes = encode_labels([None if bad else v for v, bad in zip(values, contested, strict=True)])
-    if len(classes) < 2:
-        met = f"only '{classes[0]}'" if classes else "no value"
-        raise UsageError(
-            f"target '{request.target}' has {met} among {len(items)} images; a head needs two classes"
-        )
-    missing = int((y < 0).sum()) - int(contested.sum())
-    left_out = {"unlabelled": missing, "contested_label": int(contested.sum())}
-    rows = _Rows(items, vectors, y, np.array(catalog.patient_groups(items)), left_out)
-    return rows.at(y >= 0), classes
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenHead:
+    """A recorded head with the labels it was fitted and is tested on. labels: by item, as at the fit."""
+
+    row: StoredHead
+    head: FittedHead
+    space: SpaceRow
+    items: I64
+    labels: NDArray[Any]
+    in_test: NDArray[np.bool_]
+    in_calibration: NDArray[np.bool_]
+
+    @property
+    def fitted_on(self) -> I64:
+        """Items whose patients taught it, or calibrate its sets."""
+        return self.items[~self.in_test]
+
+    @property
+    def target(self) -> Target:
+        """What it learned."""
+        told = self.row.details.get("target")
+        if told is None:  # recorded before there were other targets than columns and label sets
+            name = self.row.spec.target
+            fused = name.removeprefix("label:") if name.startswith("label:") else None
+            return Target(columns=(name,), task="classes", classes=self.row.spec.classes, label_set=fused)
+        return Target(**{**told, "columns": tuple(told["columns"]), "classes": tuple(told["classes"])})
+
+    def rows(self, workspace: Workspace, items: I64) -> HeadRows:
+        """Those of `items` that have a label: as recorded at the fit, else as the store knows it today."""
+        found, vectors = self.vectors(workspace, items)
+        place = {int(item): number for number, item in enumerate(self.items)}
+        at = np.array([place.get(int(item), -1) for item in found], np.int64)
+        y = self.labels[np.maximum(at, 0)].copy()
+        new = at < 0
+        y[new] = missing_of(y)
+        if new.any() and not self.row.details.get("label_file"):
+            y[new] = values_of(workspace, self.target, found[new])[0]
+        patients = np.array(workspace.catalog.patient_groups(found))
+        return HeadRows(found, vectors, y, patients, {}, self.bags(workspace, found)).at(has_label(y))
+
+    def judged_rows(self, workspace: Workspace, items: I64) -> HeadRows:
+        """Like `rows`, but of a head on fused labels with gold in their place: no machine is gold.
+
+        Raises UsageError when none of the items has a gold label.
+        """
+        if self.target.label_set is None:
+            return self.rows(workspace, items)
+        found, vectors = self.vectors(workspace, items)
+        y = gold_of(workspace, self.target, found, self.row.details.get("truth"))
+        if not has_label(y).any():
+            raise UsageError(
+                f"head '{self.row.spec.name}' learned from fused labels, and no test image has a gold label "
+                "to judge it by; fit with --truth COLUMN, or have a person label some (label suggest, import)"
+            )
+        patients = np.array(workspace.catalog.patient_groups(found))
+        return HeadRows(found, vectors, y, patients, {}, self.bags(workspace, found)).at(has_label(y))
+
+    def vectors(self, workspace: Workspace, items: I64) -> tuple[I64, F32]:
+        """Those of the items that have a vector of the head's space, and their vectors."""
+        found: tuple[I64, F32] = workspace.catalog.item_vectors(self.space.id, items)
+        return found
+
+    def bags(self, workspace: Workspace, items: I64) -> NDArray[Any] | None:
+        """(n,) wholes that the items are parts of; None for a head that asks of each by itself."""
+        return bags_of(workspace, self.row.details.get("bag"), items)
 
 
-def _values(workspace: Workspace, items: I64, request: HeadRequest) -> list[Any]:
-    catalog = workspace.catalog
-    if request.labels is not None:
-        return labels_from_file(request.labels, catalog.items(items.tolist()))
-    if not request.target.startswith(LABEL_PREFIX):
-        return catalog.column(items, column_of(request.target))
-    name = request.target.removeprefix(LABEL_PREFIX)
-    model = catalog.labels.label_model(name)
-    classes = catalog.labels.label_set(name).classes
-    sure = model.probabilities.max(axis=1) > FUSED_AT_LEAST
-    said = {int(i): classes[int(c)] for i, c, s in zip(model.items, model.labels, sure, strict=True) if s}
-    return [said.get(int(item)) for item in items]
-
-
-def column_of(target: str) -> str:
-    """The filter column a target names; any other name is a column of the user's own tables."""
-    documented = target in COLUMNS_BY_NAME or target.startswith(ATTRIBUTE_PREFIX)
-    return target if documented else f"{ATTRIBUTE_PREFIX}{target}"
-
-
-def _contested(workspace: Workspace, target: str, items: I64) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Images whose sources disagree about the target: no label of theirs can be trusted."""
-    fields = {target, target.removeprefix("attr."), f"attr.{target}"}
-    contested = {row.item_id for row in workspace.catalog.conflicts() if row.field in fields}
-    return np.array([int(item) in contested for item in items], bool)
-
-
-def _split(workspace: Workspace, rows: _Rows, request: HeadRequest) -> Split:
-    if request.test_where is None:
-        return split_by_patient(
-            rows.patients, y=rows.y, test_fraction=request.test_fraction, seed=request.seed
-        )
-    chosen = workspace.catalog.select_items(parse_where(request.test_where), "image")
-    return split_by_mask(rows.patients, np.isin(rows.items, chosen))
-
-
-def _digest_labels(rows: _Rows, classes: tuple[str, ...]) -> str:
-    return digest([list(classes), rows.items.tolist(), rows.y.tolist()])
+def open_head(workspace: Workspace, name: str) -> OpenHead:
+    """Raises NotFound, StoreDamaged."""
+    row = workspace.catalog.models.head(name)
+    arrays = dict(workspace.catalog.models.head_arrays(name))
+    items, labels, in_test = (arrays.pop(one) for one in ("items", "labels", "in_test"))
+    aside = arrays.pop("in_calibration", np.zeros(len(items), bool))
+    spec = {field: getattr(row.spec, field) for field in row.spec.__dataclass_fields__}
+    head = FittedHead.restore(spec, arrays)
+    space = workspace.catalog.space(row.spec.space)
+    return OpenHead(row, head, space, items, labels, in_test.astype(bool), aside.astype(bool))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Fitted:
-    """A recorded head with the labels it was fitted and is tested on."""
+class Judged:
+    """A recorded head with the rows it was fitted on and those it is judged on."""
 
     row: StoredHead
-    head: LogisticHead
+    head: FittedHead
     space: SpaceRow
-    items: I64
-    labels: I64
-    in_test: np.ndarray[Any, np.dtype[np.bool_]]
-
-    def rows(self, workspace: Workspace, items: I64) -> _Rows:
-        """Those of `items` that have a label, with vectors."""
-        known = {int(item): int(label) for item, label in zip(self.items, self.labels, strict=True)}
-        wanted = np.array([item for item in items.tolist() if item in known], np.int64)
-        found, vectors = workspace.catalog.item_vectors(self.space.id, wanted)
-        y = np.array([known[int(item)] for item in found], np.int64)
-        return _Rows(found, vectors, y, np.array(workspace.catalog.patient_groups(found)), {})
+    train: HeadRows
+    test: HeadRows
+    held_out: I64
+    calibration: HeadRows
 
 
-def _open(workspace: Workspace, name: str) -> _Fitted:
-    row = workspace.catalog.models.head(name)
-    arrays = workspace.catalog.models.head_arrays(name)
-    head = LogisticHead.restore(_plain(row), arrays)
-    space = workspace.catalog.space(row.spec.space)
-    return _Fitted(row, head, space, arrays["items"], arrays["labels"], arrays["in_test"].astype(bool))
+def judged(workspace: Workspace, name: str, where: str | None) -> Judged:
+    """A head and its held-out patients, or those of `where`.
 
-
-def _plain(row: StoredHead) -> dict[str, Any]:
-    spec = row.spec
-    return {field: getattr(spec, field) for field in spec.__dataclass_fields__}
-
-
-def evaluate_head(workspace: Workspace, name: str, where: str | None) -> HeadReport:
-    """Judge a head on its own held-out patients, or on those of `where`.
-
-    Beside it, the same fit on labels shuffled between patients, many times. Raises LeakageRefused when a
-    patient of `where` was fitted on.
+    Raises LeakageRefused when a patient of the test side, by the names known today, was fitted on;
+    UsageError when nothing is left.
     """
-    fitted = _open(workspace, name)
-    head = fitted.head
-    test_items = fitted.items[fitted.in_test]
-    if where is not None:
-        test_items = workspace.catalog.select_items(parse_where(where), "image")
-    test = fitted.rows(workspace, test_items)
-    train = fitted.rows(workspace, fitted.items[~fitted.in_test])
-    refuse_leakage(train.patients, test.patients, what=f"head '{name}' and its evaluation")
+    found = open_head(workspace, name)
+    held_out = found.items[found.in_test]
+    chosen = held_out if where is None else workspace.catalog.select_items(parse_where(where), "image")
+    test = found.judged_rows(workspace, chosen)
+    # By all items it was fitted on, whether or not they still have a vector: a table may have told since
+    # the fit that an image of the test side is of a patient of theirs.
+    taught = np.array(workspace.catalog.patient_groups(found.fitted_on))
+    refuse_leakage(taught, test.patients, what=f"head '{name}' and its evaluation, as they are known today")
     if not len(test.items):
         raise UsageError(f"no labelled image of a patient that '{name}' was not fitted on; widen --where")
-    found = evaluate(
-        test.y, head.predict(test.vectors), test.patients, head.spec.classes, seed=head.spec.seed
-    )
-    first = found.estimates[0]
-    control, without = _control(head, train, test, first)
-    return HeadReport(
-        head=name,
-        classes=head.spec.classes,
-        counts={
-            "images": first.n_images,
-            "patients": first.n_patients,
-            "positives": first.n_positives or 0,
-            "dropped": found.dropped,
-        },
-        metrics={estimate.metric: estimate.to_json() for estimate in found.estimates},
-        reliability=tuple(bin.to_json() for bin in found.reliability),
-        shuffled=control,
-        split=head.spec.split,
-        notes=(*found.notes, *without),
-    )
+    train = found.rows(workspace, found.items[~found.in_test & ~found.in_calibration])
+    calibration = found.judged_rows(workspace, found.items[found.in_calibration])
+    return Judged(found.row, found.head, found.space, train, test, held_out, calibration)
 
 
-def _control(
-    head: LogisticHead, train: _Rows, test: _Rows, observed: Estimate
-) -> tuple[Mapping[str, Any], tuple[str, ...]]:
-    """The first metric of fits of the same C to labels shuffled between training patients, and a note."""
-    try:
-        told = shuffled_predictions(head, train.vectors, train.y, train.patients, test.vectors)
-    except UsageError as error:
-        return {}, (f"no control: {error}",)
-    binary = len(head.spec.classes) == 2
-    scores = told[:, :, 1] if binary else told
-    metric = metrics.auroc if binary else metrics.macro_auroc
-    found = shuffle_control(observed.metric, metric, test.y, observed.value, scores, test.patients)
-    return found.to_json(), ()
+def answers(head: FittedHead, rows: HeadRows) -> F32:
+    """(n, outputs) what the head says of rows."""
+    return head.predict(rows.vectors, None if rows.bags is None else group_codes(rows.bags))
 
 
-def apply_head(workspace: Workspace, name: str, where: str | None, encoder: str | None = None) -> int:
-    """Write the head's probabilities for images into SQL; returns how many.
+def apply_head(
+    workspace: Workspace, name: str, where: str | None, encoder: str | None = None, out: Path | None = None
+) -> int:
+    """Write the head's answers for images into SQL, and with `out` into a CSV; returns how many.
 
     Raises SpaceMismatch when `encoder` names another space than the head's.
     """
-    fitted = _open(workspace, name)
-    head, space = fitted.head, fitted.space
+    found = open_head(workspace, name)
     if encoder is not None:
-        check_space(head.spec.space, workspace.space("image", encoder).fingerprint, f"head '{name}'")
+        there = workspace.space("image", encoder).fingerprint
+        check_space(found.head.spec.space, there, f"head '{name}'")
     catalog = workspace.catalog
     chosen = catalog.select_items(parse_where(where) if where else None, "image")
-    items, vectors = catalog.item_vectors(space.id, chosen)
+    items, vectors = found.vectors(workspace, chosen)
     if not len(items):
-        raise UsageError(f"no image has a vector of '{space.encoder}' to apply '{name}' to; widen --where")
+        raise UsageError(
+            f"no image has a vector of '{found.space.encoder}' to apply '{name}' to; widen --where"
+        )
+    bags = found.bags(workspace, items)
+    told = found.head.predict(vectors, None if bags is None else group_codes(bags))
+    if out is not None:
+        from embedstore.engine.head_answers import write_answers
+
+        write_answers(workspace, found, items, vectors, told, out)
     with catalog.writing():
-        written: int = catalog.models.save_predictions(name, items, head.predict(vectors))
+        written: int = catalog.models.save_predictions(name, items, told)
     return written

@@ -266,24 +266,6 @@ class LabelSetCard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HeadRequest:
-    """target: a column, `attr.NAME`, a bare CSV column, or `label:SET` for fused weak labels.
-
-    labels: a CSV (path or id, label) instead of a column. where: which images take part.
-    test_where: images held out by a rule (another site); else `test_fraction` of the patients.
-    """
-
-    target: str
-    name: str | None = None
-    labels: Path | None = None
-    where: str | None = None
-    test_where: str | None = None
-    test_fraction: float = 0.2
-    encoder: str | None = None
-    seed: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class HeadCard:
     """A recorded head. split: rule and counts. fit: chosen C, inner score, what was left out and why."""
 
@@ -306,6 +288,7 @@ class HeadReport:
     metrics: name to {value, low, high}; counts: images, patients, positives; reliability: rows of the
     calibration table; confidence is 95 %, clustered by patient. shuffled: the first metric of the same fit on
     labels shuffled between patients, many times: mean, interval over shuffles, p_value; {} when impossible.
+    conformal: the sets' achieved coverage and guarantees; uncertainty: mean parts; {} for heads without.
     """
 
     head: str
@@ -316,6 +299,8 @@ class HeadReport:
     shuffled: Mapping[str, Any]
     split: Mapping[str, Any]
     notes: tuple[str, ...] = ()
+    conformal: Mapping[str, Any] = field(default_factory=dict)
+    uncertainty: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

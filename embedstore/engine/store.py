@@ -14,6 +14,8 @@ from embedstore.engine import bridges as _bridges
 from embedstore.engine import drift as _drift
 from embedstore.engine import exporting as _exporting
 from embedstore.engine import fusing as _fusing
+from embedstore.engine import head_fit as _head_fit
+from embedstore.engine import head_report as _head_report
 from embedstore.engine import heads as _heads
 from embedstore.engine import ingest as _ingest
 from embedstore.engine import label_import as _label_import
@@ -27,6 +29,7 @@ from embedstore.engine import zeroshot as _zeroshot
 from embedstore.engine.admission import DEIDENTIFIED
 from embedstore.engine.agreements import Agreements
 from embedstore.engine.drift_records import DriftReport, DriftRequest
+from embedstore.engine.head_requests import HeadRequest
 from embedstore.engine.indexing import IndexShelf
 from embedstore.engine.label_requests import AuditCard, AuditRequest, FuseRequest, ImportCard, Suggestion
 from embedstore.engine.requests import (
@@ -35,7 +38,6 @@ from embedstore.engine.requests import (
     Finding,
     HeadCard,
     HeadReport,
-    HeadRequest,
     IngestReport,
     IngestRequest,
     LabelSetCard,
@@ -189,16 +191,18 @@ class Store:
         return _label_import.import_labels(self._workspace, label_set, path, by)
 
     def fit_head(self, request: HeadRequest) -> HeadCard:
-        """Fit and record a linear head; see `engine.heads`."""
-        return _heads.fit_head(self._workspace, request)
+        """Fit and record a head; see `engine.head_fit`."""
+        return _head_fit.fit_head(self._workspace, request)
 
     def evaluate_head(self, name: str, where: str | None = None) -> HeadReport:
         """Judge a head on patients it was not fitted on."""
-        return _heads.evaluate_head(self._workspace, name, where)
+        return _head_report.evaluate_head(self._workspace, name, where)
 
-    def apply_head(self, name: str, where: str | None = None, encoder: str | None = None) -> int:
-        """Write a head's predictions into SQL; returns how many."""
-        return _heads.apply_head(self._workspace, name, where, encoder)
+    def apply_head(
+        self, name: str, where: str | None = None, encoder: str | None = None, out: Path | None = None
+    ) -> int:
+        """Write a head's predictions into SQL; returns how many. out: a CSV that gets all it can say."""
+        return _heads.apply_head(self._workspace, name, where, encoder, out)
 
     def heads(self) -> tuple[HeadCard, ...]:
         """Recorded heads."""

@@ -31,9 +31,9 @@ from embedstore.engine.workspace import Workspace
 from embedstore.engine.zeroshot import calibration_for, present_absent, prompt
 from embedstore.errors import BadInputFile, UsageError
 from embedstore.fingerprint import digest
+from embedstore.learning.heads.labels import encode_labels
 from embedstore.learning.judging import FunctionVoter
 from embedstore.learning.lexicon import chest_lexicon, load_lexicon
-from embedstore.learning.linear import encode_labels
 from embedstore.learning.metadata_voter import MetadataVoter
 from embedstore.learning.prompts import chest_prompts, load_prompts
 from embedstore.learning.rules import RuleVoter

@@ -17,7 +17,7 @@ from embedstore.engine.zeroshot_report import abstaining, judged, told_wordings
 from embedstore.errors import LeakageRefused, UsageError
 from embedstore.fingerprint import digest
 from embedstore.learning.calibrate import Calibration, fit_calibration
-from embedstore.learning.linear import encode_labels
+from embedstore.learning.heads.labels import encode_labels
 from embedstore.learning.prompts import PromptSet, Prototypes, load_prompts
 from embedstore.learning.sensitivity import wordings
 from embedstore.learning.zeroshot import UNCALIBRATED, Decisions, class_scores, decide

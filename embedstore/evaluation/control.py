@@ -26,7 +26,7 @@ class ShuffleControl:
     """value: mean of the metric over shuffles. low, high: between which `level` of the shuffles lie.
 
     p_value: (1 + shuffles at least as good as the classifier) / (1 + shuffles); its smallest possible value
-    is 1 / (1 + shuffles). n_images, n_patients: of the test rows.
+    is 1 / (1 + shuffles). n_images, n_patients, n_positives: of the test rows.
     """
 
     metric: str
@@ -38,6 +38,8 @@ class ShuffleControl:
     p_value: float
     n_images: int
     n_patients: int
+    n_positives: int | None
+    method: str = "refits to labels shuffled between patients"
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; undefined numbers are null."""
@@ -62,7 +64,7 @@ def shuffle_control(
     observed: the classifier's own value. shuffled: (shuffles, n) or (shuffles, n, K) predictions for the same
     rows by fits to shuffled labels. Raises UsageError with fewer than two shuffles.
     """
-    truth, told = np.asarray(y, dtype=np.int64), np.asarray(shuffled, dtype=np.float64)
+    truth, told = np.asarray(y), np.asarray(shuffled, dtype=np.float64)
     if told.ndim < 2 or len(told) < 2:
         raise UsageError("a control needs the predictions of at least two shuffles")
     same_length(y=truth, predictions=told[0], patients=patients)
@@ -84,4 +86,5 @@ def shuffle_control(
         p_value=p_value,
         n_images=len(truth),
         n_patients=len(np.unique(group_codes(patients))),
+        n_positives=int(np.sum(truth == 1)) if told.ndim == 2 and np.isin(truth, (0, 1)).all() else None,
     )

@@ -118,6 +118,20 @@ def log_loss(y: ArrayLike, p: ArrayLike, weights: ArrayLike | None = None) -> F6
     return weighted_mean(-np.log(np.clip(of_truth, PROBABILITY_FLOOR, 1.0)), weights)
 
 
+def mean_absolute_error(y: ArrayLike, value: ArrayLike, weights: ArrayLike | None = None) -> F64:
+    """Mean distance of (n,) values from (n,) true ones, in their unit."""
+    return weighted_mean(np.abs(np.asarray(y, np.float64) - np.asarray(value, np.float64)), weights)
+
+
+def r2(y: ArrayLike, value: ArrayLike, weights: ArrayLike | None = None) -> F64:
+    """1 less the squared error over that of the rows' own mean; NaN when all true values are equal."""
+    truth, told = np.asarray(y, dtype=np.float64), np.asarray(value, dtype=np.float64)
+    mean, square = weighted_mean(truth, weights), weighted_mean(truth**2, weights)
+    spread = square - mean**2
+    told_apart = spread > 1e-12 * square  # else equal within rounding of the numbers' own size
+    return 1 - ratio(weighted_mean((truth - told) ** 2, weights), np.where(told_apart, spread, 0))
+
+
 def bin_of(p: F64, bins: int) -> I64:
     """Number of the equal-width bin of [0, 1] that each probability falls in; 1.0 is in the last."""
     return np.minimum((p * bins).astype(np.int64), bins - 1)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from embedstore.errors import LeakageRefused, UsageError
 from embedstore.evaluation.arrays import I64, NO_LABEL, Groups, group_codes, same_length, shared_groups
@@ -153,19 +153,19 @@ def patient_folds(patients: Groups, n_folds: int = 5, *, y: ArrayLike | None = N
     return fold[people]
 
 
-def shuffle_labels(y: ArrayLike, patients: Groups, seed: int = 0) -> I64:
-    """Labels under the null hypothesis: patients swap their labels as wholes.
+def shuffle_labels(y: ArrayLike, patients: Groups, seed: int = 0) -> NDArray[Any]:
+    """Labels (n, ...) under the null hypothesis: patients swap their labels as wholes.
 
     Rows of a patient get the labels of another patient's rows (repeated or cut to length), so that the
     likeness of one patient's images, which a plain shuffle would destroy, stays in the control.
     """
-    truth, people = np.asarray(y, dtype=np.int64), group_codes(patients)
+    truth, people = np.asarray(y), group_codes(patients)
     same_length(y=truth, patients=people)
     rows = [np.flatnonzero(people == person) for person in range(_count(people))]
     donors = np.random.default_rng(seed).permutation(len(rows))
     shuffled = np.empty_like(truth)
     for receiver, donor in zip(rows, donors, strict=True):
-        shuffled[receiver] = np.resize(truth[rows[donor]], len(receiver))
+        shuffled[receiver] = truth[np.resize(rows[donor], len(receiver))]
     return shuffled
 
 

@@ -1,4 +1,4 @@
-"""Fits to shuffled labels: the control of a linear head."""
+"""Fits to shuffled labels: the control of a head."""
 
 from __future__ import annotations
 
@@ -7,28 +7,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from embedstore.contracts.image import F32
+from embedstore.contracts.image import F32, I64
 from embedstore.errors import UsageError
 from embedstore.evaluation.arrays import Groups
 from embedstore.evaluation.control import SHUFFLES
 from embedstore.evaluation.splits import shuffle_labels
-from embedstore.learning.linear import LogisticHead, fit_logistic
+from embedstore.learning.heads.record import FittedHead
+from embedstore.learning.refit import refit
 
 _SEEDS_APART = 1009  # so that heads of neighbouring seeds do not share their shuffles
 
 
 def shuffled_predictions(
-    head: LogisticHead,
+    head: FittedHead,
     vectors: NDArray[Any],
     y: ArrayLike,
     patients: Groups,
     asked: NDArray[Any],
     *,
     shuffles: int = SHUFFLES,
+    bags: Groups | None = None,
+    asked_bags: I64 | None = None,
 ) -> F32:
-    """(shuffles, n_asked, K) probabilities for `asked`, by fits to labels shuffled between patients.
+    """(shuffles, n_asked, outputs) answers for `asked`, by fits to labels shuffled between patients.
 
-    vectors (n, dim), y (n,), patients (n,): the rows the head was fitted to. Its C and its scaling are kept,
+    vectors (n, dim), y (n, ...), patients (n,): the rows the head was fitted to. Its settings are kept,
     nothing is chosen anew. A shuffle that loses a class (patients differ in their numbers of images) is
     drawn again. Raises UsageError when the draws keep losing one.
     """
@@ -36,21 +39,11 @@ def shuffled_predictions(
     found: list[F32] = []
     for draw in range(2 * shuffles):
         dealt = shuffle_labels(y, patients, seed=spec.seed * _SEEDS_APART + draw)
-        if len(np.unique(dealt[dealt >= 0])) < len(spec.classes):
+        try:
+            control = refit(head, vectors, dealt, patients, "shuffled labels", bags)
+        except UsageError:  # a class was lost
             continue
-        control = fit_logistic(
-            vectors,
-            dealt,
-            patients,
-            name=f"{spec.name} (shuffled labels)",
-            space=spec.space,
-            target=spec.target,
-            classes=spec.classes,
-            seed=spec.seed,
-            scaling=spec.params["scaling"],
-            grid=(float(spec.params["C"]),),
-        )
-        found.append(control.predict(asked))
+        found.append(control.predict(asked, asked_bags))
         if len(found) == shuffles:
             return np.stack(found)
     raise UsageError("a class of the training rows is too rare to shuffle labels for a control")

@@ -281,7 +281,9 @@ class FakeStore:
             notes=("few positives",),
         )
 
-    def apply_head(self, name: str, where: str | None = None, encoder: str | None = None) -> int:
+    def apply_head(
+        self, name: str, where: str | None = None, encoder: str | None = None, out: Any = None
+    ) -> int:
         self._note((name, where, encoder))
         return 40
 

@@ -9,7 +9,8 @@ import pytest
 
 from embedstore.contracts.query import Query
 from embedstore.engine.drift_records import DriftRequest
-from embedstore.engine.requests import BridgeRequest, EncoderChoice, Finding, HeadRequest, ZeroShotRequest
+from embedstore.engine.head_requests import HeadRequest
+from embedstore.engine.requests import BridgeRequest, EncoderChoice, Finding, ZeroShotRequest
 from tests.cli.conftest import Ran
 from tests.cli.fake_store import BRIDGE, QUALITY, FakeStore
 

@@ -6,7 +6,8 @@ import csv
 
 import pytest
 
-from embedstore.engine.requests import BridgeRequest, HeadRequest, VoteRequest, ZeroShotRequest
+from embedstore.engine.head_requests import HeadRequest
+from embedstore.engine.requests import BridgeRequest, VoteRequest, ZeroShotRequest
 from embedstore.errors import LeakageRefused, NotFound, UsageError
 
 VOTERS = """

@@ -13,7 +13,8 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 from embedstore.contracts.query import Query
-from embedstore.engine.requests import HeadRequest, VoteRequest, ZeroShotRequest
+from embedstore.engine.head_requests import HeadRequest
+from embedstore.engine.requests import VoteRequest, ZeroShotRequest
 from embedstore.engine.store import Store, migrate
 from embedstore.errors import NotFound, UsageError
 from embedstore.storage.database import url_without_password

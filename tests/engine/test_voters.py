@@ -10,7 +10,8 @@ import pytest
 
 from embedstore import discovery
 from embedstore.contracts.labels import LabelBatch, LabelSet
-from embedstore.engine.requests import HeadRequest, VoteRequest
+from embedstore.engine.head_requests import HeadRequest
+from embedstore.engine.requests import VoteRequest
 from embedstore.engine.store import Store
 from embedstore.errors import BadInputFile, Refused, UsageError
 from embedstore.learning.judging import FunctionVoter, ask

@@ -10,7 +10,8 @@ import pytest
 from embedstore.errors import UsageError
 from embedstore.evaluation import metrics
 from embedstore.evaluation.control import shuffle_control
-from embedstore.learning.linear import fit_logistic
+from embedstore.learning.heads.logistic import fit_logistic
+from embedstore.learning.heads.rows import FitOptions
 from embedstore.learning.shuffled import shuffled_predictions
 
 
@@ -25,10 +26,11 @@ def rows(n_patients: int, seed: int, n_classes: int = 2, signal: float = 1.5, di
     return vectors.astype(np.float32), y, patients
 
 
-def fit(vectors, y, patients, **options):
+def fit(vectors, y, patients, seed=0, **options):
     classes = tuple(f"c{c}" for c in range(int(y.max()) + 1))
+    options = FitOptions(grid=(0.01, 0.1), **options)
     return fit_logistic(
-        vectors, y, patients, name="h", space="s", target="t", classes=classes, grid=(0.01, 0.1), **options
+        vectors, y, patients, name="h", space="s", target="t", classes=classes, seed=seed, options=options
     )
 
 

@@ -1,0 +1,129 @@
+"""Fitting a head on stored vectors, and recording it with its split and data digest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedstore.engine.head_requests import HeadRequest
+from embedstore.engine.head_rows import HeadRows, Target, labelled
+from embedstore.engine.heads import card_of
+from embedstore.engine.requests import HeadCard
+from embedstore.engine.workspace import Workspace
+from embedstore.errors import UsageError
+from embedstore.evaluation.splits import Split, split_by_mask, split_by_patient
+from embedstore.fingerprint import digest
+from embedstore.learning.heads.kinds import info_of, kind_of
+from embedstore.learning.heads.record import FittedHead
+from embedstore.learning.heads.rows import FitOptions, Identity, head_of, labelled_rows
+from embedstore.storage.filters import parse_where
+from embedstore.storage.records import SpaceRow
+
+
+def fit_head(workspace: Workspace, request: HeadRequest) -> HeadCard:
+    """Fit, with settings chosen inside the training patients, and record with split and data digest.
+
+    Raises UsageError (no labels, one class, unknown column), LeakageRefused, FilterError.
+    """
+    catalog = workspace.catalog
+    _check(request)
+    space = workspace.space("image", request.encoder)
+    target = Target.of(request, info_of(request.kind).tasks[0])
+    rows, classes = labelled(workspace, space, request, target)
+    if target.task == "classes":
+        target = replace(target, classes=classes)
+    split = _split(workspace, rows, request)
+    train, calibration = _set_aside(rows, split, request)
+    identity = Identity(
+        name=request.name or _free_name(request.target, [row.spec.name for row in catalog.models.heads()]),
+        space=space.fingerprint,
+        target=target.name,
+        classes=classes,
+        seed=request.seed,
+        split={**split.describe(), "where": request.where, "test_where": request.test_where}
+        | ({"n_calibration": int(calibration.sum())} if calibration.any() else {}),
+    )
+    head = _fit(rows.at(train), identity, target, request)
+    recorded = {
+        "items": rows.items,
+        "labels": rows.y,
+        "in_test": np.isin(np.arange(len(rows.items)), split.test),
+        "in_calibration": calibration,
+    }
+    with catalog.writing():
+        catalog.models.save_head(
+            head.spec, {**head.arrays, **recorded}, _details(space, rows, target, request)
+        )
+    return card_of(catalog.models.head(identity.name))
+
+
+def _check(request: HeadRequest) -> None:
+    info = info_of(request.kind)
+    if request.uncertainty not in info.uncertainties:
+        able = " or ".join(one for one in info.uncertainties if one != "none") or "none"
+        raise UsageError(f"a head of kind '{request.kind}' knows uncertainty by: {able}")
+    if request.also and "findings" not in info.tasks:
+        raise UsageError(f"a head of kind '{request.kind}' has one target; several take --kind logistic")
+
+
+def _fit(rows: HeadRows, identity: Identity, target: Target, request: HeadRequest) -> FittedHead:
+    checked, dropped = labelled_rows(
+        rows.vectors, rows.y, rows.patients, identity, task=target.task, bags=rows.bags
+    )
+    options = FitOptions(long_tail=request.long_tail, uncertainty=request.uncertainty)
+    return head_of(identity, request.kind, checked, dropped, kind_of(request.kind).fit(checked, options))
+
+
+def _free_name(target: str, taken: list[str]) -> str:
+    stem = target.removeprefix("attr.").replace(":", "-")
+    number = 1
+    while f"{stem}-{number}" in taken:
+        number += 1
+    return f"{stem}-{number}"
+
+
+def _strata(y: NDArray[Any]) -> NDArray[np.int64] | None:
+    if y.dtype.kind != "f":
+        return y.astype(np.int64) if y.ndim == 1 else y.max(axis=1).astype(np.int64)
+    return None if y.ndim == 1 else y.argmax(axis=1).astype(np.int64)
+
+
+def _split(workspace: Workspace, rows: HeadRows, request: HeadRequest) -> Split:
+    if request.test_where is None:
+        return split_by_patient(
+            rows.patients, y=_strata(rows.y), test_fraction=request.test_fraction, seed=request.seed
+        )
+    chosen = workspace.catalog.select_items(parse_where(request.test_where), "image")
+    return split_by_mask(rows.patients, np.isin(rows.items, chosen))
+
+
+def _set_aside(
+    rows: HeadRows, split: Split, request: HeadRequest
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Rows to fit on, and (n,) which rows are kept for calibration: of training patients, drawn as wholes."""
+    calibration = np.zeros(len(rows.items), bool)
+    if request.conformal is None:
+        return split.train, calibration
+    inside = rows.at(split.train)
+    drawn = split_by_patient(
+        inside.patients, y=_strata(inside.y), test_fraction=request.conformal.share, seed=request.seed + 1
+    )
+    calibration[split.train[drawn.test]] = True
+    return split.train[drawn.train], calibration
+
+
+def _details(space: SpaceRow, rows: HeadRows, target: Target, request: HeadRequest) -> Mapping[str, Any]:
+    return {
+        "encoder": space.encoder,
+        "labels": digest([list(target.classes), rows.items.tolist(), np.nan_to_num(rows.y, nan=-1).tolist()]),
+        "left_out": dict(rows.left_out),
+        "label_file": str(request.labels) if request.labels else None,
+        "target": {**asdict(target), "columns": list(target.columns), "classes": list(target.classes)},
+        "truth": request.truth,
+        "conformal": asdict(request.conformal) if request.conformal else None,
+        "bag": request.bag,
+    }
