@@ -126,7 +126,7 @@ def evaluate(shell: Shell, name: str, where: str | None) -> None:
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="CSV",
-    help="Also write them to a table, with the parts of the uncertainty and the sets of a head that has them.",
+    help="Also write them to a table, with parts of the uncertainty and sets where the head has them.",
 )
 @store_options
 @click.pass_obj

@@ -39,7 +39,7 @@ _BEST = 5
     help="Images with a truth to calibrate on; their patients are not scored.",
 )
 @click.option(
-    "--threshold", type=float, metavar="T", help="No label below this probability (score, if uncalibrated)."
+    "--threshold", type=float, metavar="T", help="No label below this probability; needs --calibrate-where."
 )
 @click.option("--save", is_flag=True, help="Write the labels as votes.")
 @encoder_option("Whose image space; the store's own by default.")
@@ -61,7 +61,7 @@ def zeroshot(shell: Shell, /, classes: Path, **options: Any) -> None:
 
     with shell.opened() as store:
         result = store.zeroshot(ZeroShotRequest(classes=_prompts(classes), **options))
-    shell.answer(asdict(result), lambda: _text(result))
+    shell.answer(asdict(result), lambda: _text(result, options["threshold"] is not None))
 
 
 def _prompts(named: Path) -> Path:
@@ -72,7 +72,7 @@ def _prompts(named: Path) -> Path:
     return shipped if not named.exists() and named.name == str(named) and shipped.exists() else named
 
 
-def _text(result: ZeroShotResult) -> Iterator[Renderable]:
+def _text(result: ZeroShotResult, unheeded: bool) -> Iterator[Renderable]:
     from embedstore.cli.output import estimate, table
     from embedstore.cli.search import bridge_sentence
 
@@ -80,13 +80,13 @@ def _text(result: ZeroShotResult) -> Iterator[Renderable]:
     yield f"{len(result.rows)} images scored for {', '.join(result.classes)}; {labelled} labelled."
     if not result.calibrated:
         yield "Uncalibrated: the scores are for ranking only, they are not probabilities (--calibrate-where)."
-        if labelled:
-            yield "The labels are a threshold on uncalibrated scores: they may be no better than chance."
+        if unheeded:
+            yield "There is no label: a threshold is on probabilities; it takes images to calibrate on."
     if result.bridge is not None:
         yield bridge_sentence(result.bridge)
-    if result.calibrated or labelled:
+    if result.calibrated:
         yield table(
-            ("id", "path", *result.classes, "label" if result.calibrated else "label (uncalibrated)"),
+            ("id", "path", *result.classes, "label"),
             [_row(row, result) for row in result.rows[:_SHOWN]],
             widest="path",
         )

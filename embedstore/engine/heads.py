@@ -80,19 +80,11 @@ class OpenHead:
         return HeadRows(found, vectors, y, patients, {}, self.bags(workspace, found)).at(has_label(y))
 
     def judged_rows(self, workspace: Workspace, items: I64) -> HeadRows:
-        """Like `rows`, but of a head on fused labels with gold in their place: no machine is gold.
-
-        Raises UsageError when none of the items has a gold label.
-        """
+        """Like `rows`, but of a head on fused labels with gold in their place: no machine is gold."""
         if self.target.label_set is None:
             return self.rows(workspace, items)
         found, vectors = self.vectors(workspace, items)
         y = gold_of(workspace, self.target, found, self.row.details.get("truth"))
-        if not has_label(y).any():
-            raise UsageError(
-                f"head '{self.row.spec.name}' learned from fused labels, and no test image has a gold label "
-                "to judge it by; fit with --truth COLUMN, or have a person label some (label suggest, import)"
-            )
         patients = np.array(workspace.catalog.patient_groups(found))
         return HeadRows(found, vectors, y, patients, {}, self.bags(workspace, found)).at(has_label(y))
 
@@ -145,6 +137,11 @@ def judged(workspace: Workspace, name: str, where: str | None) -> Judged:
     # the fit that an image of the test side is of a patient of theirs.
     taught = np.array(workspace.catalog.patient_groups(found.fitted_on))
     refuse_leakage(taught, test.patients, what=f"head '{name}' and its evaluation, as they are known today")
+    if not len(test.items) and found.target.label_set is not None:
+        raise UsageError(
+            f"head '{name}' learned from fused labels, and no test image has a gold label to judge it by; "
+            "fit with --truth COLUMN, or have a person label some (label suggest, label import)"
+        )
     if not len(test.items):
         raise UsageError(f"no labelled image of a patient that '{name}' was not fitted on; widen --where")
     train = found.rows(workspace, found.items[~found.in_test & ~found.in_calibration])

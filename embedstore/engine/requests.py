@@ -162,7 +162,7 @@ class ZeroShotRequest:
 
     truth: column of the true class; for findings each has its own, `attr.NAME` of the finding by default.
     calibrate_where: images with a truth that scores are calibrated on; their patients are not
-    scored. threshold: abstain below this probability (or score, when uncalibrated).
+    scored. threshold: abstain below this probability; scores that are not calibrated decide nothing.
     save: write the labels as votes. exclude_anchors: leave out patients the bridge was learned from
     instead of refusing. sensitivity: score by each phrase alone as well.
     """
@@ -184,8 +184,8 @@ class ZeroShotRow:
     """scores and probabilities by class (for findings: of being present).
 
     label: the class, for findings those present, comma-separated ("" when all are absent); None with the
-    reason when it abstains (for findings: on all of them). A label without probabilities, by a threshold on
-    the score, has the reason "uncalibrated". findings: "present", "absent" or None each.
+    reason when it abstains (for findings: on all of them). Without
+    probabilities that reason is "uncalibrated". findings: "present", "absent" or None each.
     """
 
     id: int

@@ -20,7 +20,7 @@ from embedstore.learning.calibrate import Calibration, fit_calibration
 from embedstore.learning.heads.labels import encode_labels
 from embedstore.learning.prompts import PromptSet, Prototypes, load_prompts
 from embedstore.learning.sensitivity import wordings
-from embedstore.learning.zeroshot import UNCALIBRATED, Decisions, class_scores, decide
+from embedstore.learning.zeroshot import Decisions, class_scores, decide
 from embedstore.storage.filters import parse_where
 from embedstore.storage.records import SpaceRow
 
@@ -208,10 +208,7 @@ def _rows(
             reason="",
         )
         labels, reasons = np.atleast_1d(decisions.labels[n]), np.atleast_1d(decisions.reasons[n])
-        named = _named(prompts, row, labels, reasons)
-        if probabilities is None and named.label is not None:  # by a threshold on a score: say so in each row
-            named = replace(named, reason="; ".join(filter(None, (UNCALIBRATED, named.reason))))
-        rows.append(named)
+        rows.append(_named(prompts, row, labels, reasons))
     return tuple(rows)
 
 

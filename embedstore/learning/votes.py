@@ -44,7 +44,7 @@ class ZeroShotVoter:
 
     prototypes: in the space that `to_joint` leads to (identity for a dual encoder's own space). column: which
     finding of a findings prompt set is voted on; None for classes. version: of prompts and bridge together.
-    Without a calibration, `threshold` applies to scores; with neither it abstains throughout.
+    Without a calibration it abstains throughout: scores rank, they decide nothing.
     """
 
     label_set: LabelSet

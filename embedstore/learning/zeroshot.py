@@ -54,35 +54,26 @@ class Decisions:
 def decide(
     kind: PromptKind, scores: NDArray[Any], probabilities: NDArray[Any] | None, threshold: float | None
 ) -> Decisions:
-    """Turn scores into labels, or abstain and say why.
+    """Turn probabilities into labels, or abstain and say why.
 
-    With probabilities, the label is the likelier outcome if its probability reaches `threshold` (any will do
-    without one); a finding whose probabilities are NaN abstains, "uncalibrated". Without probabilities a
-    threshold applies to the score itself: the best class must reach it, a finding is present at or above it
-    and absent at or below its negative. With neither, everything is "uncalibrated".
+    The label is the likelier outcome if its probability reaches `threshold` (any will do without one); a
+    finding whose probabilities are NaN abstains, "uncalibrated". Scores alone decide nothing: without
+    probabilities everything is "uncalibrated", whatever the threshold.
     """
-    found = np.asarray(scores, dtype=np.float64)
-    shape = found.shape[:1] if kind == "classes" else found.shape
-    if probabilities is None and threshold is None:
+    shape = np.shape(scores)[:1] if kind == "classes" else np.shape(scores)
+    if probabilities is None:
         return Decisions(labels=np.full(shape, ABSTAIN), reasons=np.full(shape, UNCALIBRATED))
-    shown = None if probabilities is None else np.asarray(probabilities, dtype=np.float64)
+    shown = np.asarray(probabilities, dtype=np.float64)
     if kind == "classes":
-        sure = found if shown is None else shown
-        limit = -np.inf if threshold is None else threshold
-        labels = np.where(sure.max(axis=1) >= limit, sure.argmax(axis=1), ABSTAIN)
+        labels = np.where(shown.max(axis=1) >= (threshold or 0.0), shown.argmax(axis=1), ABSTAIN)
+        blind = np.zeros(shape, dtype=bool)
     else:
-        labels = _decide_findings(found, shown, threshold)
-    blind = np.zeros(shape, dtype=bool) if shown is None or kind == "classes" else ~np.isfinite(shown)
+        labels, blind = _decide_findings(shown, threshold), ~np.isfinite(shown)
     reasons = np.where(labels != ABSTAIN, "", np.where(blind, UNCALIBRATED, BELOW))
     return Decisions(labels=labels.astype(np.int64), reasons=reasons)
 
 
-def _decide_findings(scores: F64, shown: F64 | None, threshold: float | None) -> I64:
-    if shown is None:
-        limit = float(threshold or 0.0)
-        if limit < 0:
-            raise UsageError(f"a threshold on the scores of findings is 0 or more, got {limit}")
-        return np.where(scores >= limit, 1, np.where(scores <= -limit, 0, ABSTAIN))
+def _decide_findings(shown: F64, threshold: float | None) -> I64:
     limit = max(0.5, threshold or 0.0)
     p = np.nan_to_num(shown, nan=-1.0)
     return np.where(p >= limit, 1, np.where((p >= 0) & (1 - p >= limit), 0, ABSTAIN))

@@ -144,7 +144,6 @@ class FakeStore:
     home: ClassVar[Path] = Path()
     bridge: ClassVar[Any] = None
     note: ClassVar[str] = ""
-    label: ClassVar[str | None] = None
     findings: ClassVar[tuple[Finding, ...]] = ()
 
     def __init__(self, path: Path) -> None:
@@ -157,7 +156,6 @@ class FakeStore:
         cls.home = home
         cls.bridge = None
         cls.note = ""
-        cls.label = None
         cls.findings = ()
 
     @classmethod
@@ -234,7 +232,7 @@ class FakeStore:
             patient="p",
             scores={"effusion": 0.2},
             probabilities=None,
-            label=self.label,
+            label=None,
             reason="uncalibrated",
         )
         return ZeroShotResult(

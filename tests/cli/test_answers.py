@@ -93,13 +93,11 @@ def test_zeroshot_says_ranking_only(
     assert "ranking only" in embedstore("zeroshot", "--classes", classes).out
 
 
-def test_zeroshot_says_that_labels_are_uncalibrated(
+def test_zeroshot_says_that_a_threshold_takes_a_calibration(
     fake_store: type[FakeStore], embedstore: Callable[..., Ran], classes: Path
 ) -> None:
-    fake_store.label = "effusion"
-    text = embedstore("zeroshot", "--classes", classes, "--threshold", "0.1").out
-    assert "no better than chance" in text
-    assert "label (uncalibrated)" in text
+    assert "There is no label" in embedstore("zeroshot", "--classes", classes, "--threshold", "0.1").out
+    assert "There is no label" not in embedstore("zeroshot", "--classes", classes).out
 
 
 def test_zeroshot_knows_the_shipped_prompts(

@@ -99,9 +99,11 @@ def test_zero_shot_ranks_until_it_is_calibrated(filled, tmp_path):
     assert not raw.calibrated
     assert {row.reason for row in raw.rows} == {"uncalibrated"}
     assert all(row.probabilities is None and row.label is None for row in raw.rows)
-    forced = filled.zeroshot(ZeroShotRequest(classes=prompts, where="site = 'B'", threshold=0.0))
+    forced = filled.zeroshot(ZeroShotRequest(classes=prompts, where="site = 'B'", threshold=0.0, save=True))
     assert not forced.calibrated
-    assert all(row.label is not None and row.probabilities is None for row in forced.rows)
+    assert forced.use == "ranking only"
+    assert forced.saved_votes == 0
+    assert all(row.label is None and row.probabilities is None for row in forced.rows)
     assert {row.reason for row in forced.rows} == {"uncalibrated"}
     told = filled.zeroshot(
         ZeroShotRequest(classes=prompts, where="site = 'B'", calibrate_where="site = 'A'", save=True)

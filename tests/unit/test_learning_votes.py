@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from embedstore.contracts.labels import LabelBatch, LabelingFunction, LabelSet
 from embedstore.errors import BadInputFile, UsageError
-from embedstore.learning.calibrate import fit_calibration
+from embedstore.learning.calibrate import Calibration, fit_calibration
 from embedstore.learning.metadata_voter import MetadataVoter, load_metadata_voters
 from embedstore.learning.prompts import Prototypes
 from embedstore.learning.votes import (
@@ -114,20 +116,24 @@ def test_the_neighbour_voter_abstains_without_enough_neighbours_and_needs_patien
 
 def test_the_zero_shot_voter_goes_through_the_bridge_and_abstains_uncalibrated():
     prototypes = Prototypes(present=np.array([[1, 0]]), absent=np.array([[0, 1]]))
+    steep = Calibration(
+        kind="findings", slope=np.ones(1), intercept=np.zeros(1), prior=np.ones(1) / 2, n_examples=(50,)
+    )
     swapped = ZeroShotVoter(
         label_set=EFFUSION,
         version="1",
         prototypes=prototypes,
         column=0,
-        threshold=0.5,
+        calibration=steep,
+        threshold=0.7,
         to_joint=lambda v: v[:, ::-1],
     )
     vectors = np.array([[1, 0], [0, 1], [1, 1]], dtype=np.float32)
     assert isinstance(swapped, LabelingFunction)
     assert swapped(batch(vectors)).tolist() == [0, 1, -1]
-    assert swapped.probabilities(batch(vectors)) is None
-    blind = ZeroShotVoter(label_set=EFFUSION, version="1", prototypes=prototypes, column=0)
+    blind = replace(swapped, calibration=None, threshold=0.1)
     assert blind(batch(vectors)).tolist() == [-1] * 3
+    assert blind.probabilities(batch(vectors)) is None
 
 
 def test_the_zero_shot_voter_with_a_calibration_gives_probabilities():

@@ -164,24 +164,22 @@ def test_class_calibration_recovers_temperature_and_prior():
         fit_calibration("classes", scores, np.minimum(y, 1))
 
 
-def test_without_probabilities_nothing_is_decided_unless_a_threshold_is_given():
+@pytest.mark.parametrize("kind", ["findings", "classes"])
+@pytest.mark.parametrize("threshold", [None, 0.0, 0.2])
+def test_without_probabilities_nothing_is_decided_whatever_the_threshold(kind, threshold):
     scores = np.array([[0.3, 0.1], [-0.3, 0.05]])
-    undecided = decide("findings", scores, None, None)
+    undecided = decide(kind, scores, None, threshold)
+    assert undecided.labels.shape == undecided.reasons.shape == (scores.shape if kind == "findings" else (2,))
     assert set(undecided.labels.ravel()) == {-1}
     assert set(undecided.reasons.ravel()) == {UNCALIBRATED}
-    decided = decide("findings", scores, None, 0.2)
-    assert decided.labels.tolist() == [[1, -1], [0, -1]]
-    assert decided.reasons.tolist() == [["", BELOW], ["", BELOW]]
-    assert decide("classes", scores, None, None).reasons.tolist() == [UNCALIBRATED] * 2
-    assert decide("classes", scores, None, 0.1).labels.tolist() == [0, -1]
-    with pytest.raises(UsageError, match="0 or more"):
-        decide("findings", scores, None, -0.2)
 
 
 def test_probabilities_decide_and_a_threshold_makes_them_abstain():
     p = np.array([[0.7, 0.2], [0.4, 0.95]])
     assert decide("findings", p, p, None).labels.tolist() == [[1, 0], [0, 1]]
-    assert decide("findings", p, p, 0.9).labels.tolist() == [[-1, -1], [-1, 1]]
+    unsure = decide("findings", p, np.array([[0.7, np.nan], [0.4, 0.95]]), 0.9)
+    assert unsure.labels.tolist() == [[-1, -1], [-1, 1]]
+    assert unsure.reasons.tolist() == [[BELOW, UNCALIBRATED], [BELOW, ""]]
     shares = np.array([[0.6, 0.4], [0.05, 0.95]])
     assert decide("classes", shares, shares, None).labels.tolist() == [0, 1]
     assert decide("classes", shares, shares, 0.9).labels.tolist() == [-1, 1]

@@ -1,0 +1,144 @@
+"""Heads through the Store: what they learn from, whom they may be judged by, what they tell."""
+
+from __future__ import annotations
+
+import csv
+import math
+
+import pytest
+
+from embedstore.engine.head_requests import Conformal, HeadRequest
+from embedstore.engine.requests import VoteRequest
+from embedstore.engine.store import Store
+from embedstore.errors import LeakageRefused, UsageError
+
+VOTERS = """
+label_set: {name}
+voters:
+  table: {{kind: metadata, column: label, lookup: {{bright: present, normal: absent}}}}
+"""
+BACKED = {"value", "low", "high", "n_images", "n_patients", "n_positives", "method"}
+
+
+def backed(report) -> None:
+    """Every metric says by what it is backed."""
+    numbers = [*report.metrics.values()]
+    numbers += [report.uncertainty[name] for name in ("aleatoric", "epistemic") if report.uncertainty]
+    if report.conformal:
+        achieved = report.conformal["achieved"]
+        numbers += [achieved[name] for name in ("overall", "size", "single", "empty")]
+        numbers += [*achieved["by_class"].values(), *achieved["by_group"].values()]
+    if report.shuffled:
+        numbers.append(report.shuffled)
+    for number in numbers:
+        assert set(number) >= BACKED
+
+
+def table_of(path):
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_several_targets_are_findings_and_a_missing_one_is_left_out(store, cohort, tmp_path, ask):
+    rows = table_of(cohort / "table.csv")
+    for number, row in enumerate(rows):
+        row["late"] = "" if number % 4 == 0 else str(int(int(row["age"]) > 45))
+    with (cohort / "late.csv").open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    store.ingest(ask(cohort / "images", metadata=(cohort / "late.csv",)))
+    card = store.fit_head(HeadRequest(target="bright", also=("late",), name="two", test_fraction=0.4))
+    assert card.classes == ("bright", "late")
+    assert set(card.fit["C"]) == {"bright", "late"}
+    counted = card.fit["n_per_class"]
+    assert sum(counted["late"].values()) < sum(counted["bright"].values()) == card.fit["n"]
+    report = store.evaluate_head("two")
+    backed(report)
+    assert report.metrics["bright auroc"]["value"] > 0.8
+    assert report.metrics["late auroc"]["n_images"] < report.metrics["bright auroc"]["n_images"]
+    store.apply_head("two", out=tmp_path / "out.csv")
+    assert {"id", "path", "patient", "p bright", "p late"} == set(table_of(tmp_path / "out.csv")[0])
+
+
+def test_a_head_on_fused_labels_is_judged_by_gold_only(filled, tmp_path):
+    voters = tmp_path / "voters.yaml"
+    voters.write_text(VOTERS.format(name="lit_up"))
+    filled.run_votes(VoteRequest(voters=voters))
+    filled.fit_label_model("lit_up")
+    filled.fit_head(HeadRequest(target="label:lit_up", name="weak"))
+    with pytest.raises(UsageError, match="no test image has a gold label"):
+        filled.evaluate_head("weak")
+    filled.fit_head(HeadRequest(target="label:lit_up", name="soft", soft=True, truth="bright"))
+    report = filled.evaluate_head("soft")
+    backed(report)
+    assert report.metrics["auroc"]["value"] > 0.8
+    with pytest.raises(UsageError, match="soft labels"):
+        filled.fit_head(HeadRequest(target="bright", soft=True))
+
+
+def test_test_patients_are_told_from_training_patients_by_the_names_they_have_now(cohort, tmp_path, ask):
+    nameless = cohort / "nobody.csv"
+    rows = table_of(cohort / "table.csv")
+    with nameless.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, ["path", "site", "bright"], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    with Store.create(tmp_path / "store") as store:
+        store.ingest(ask(cohort / "images", metadata=(nameless,)))
+        store.fit_head(HeadRequest(target="bright", name="h", test_fraction=0.5))
+        store.evaluate_head("h")
+        # Each image was a patient of its own; now two of each patient stand on both sides.
+        store.ingest(ask(cohort / "images", metadata=(cohort / "table.csv",)))
+        with pytest.raises(LeakageRefused, match="as they are known today"):
+            store.evaluate_head("h")
+
+
+def test_images_that_came_after_the_fit_are_judged_by_what_the_store_knows_of_them(filled):
+    filled.fit_head(HeadRequest(target="bright", name="inside", where="site = 'A'"))
+    report = filled.evaluate_head("inside", "site = 'B'")
+    assert report.counts["images"] == 24
+    assert report.metrics["auroc"]["value"] > 0.8
+
+
+@pytest.mark.parametrize("by", ["none", "class", "site"])
+def test_conformal_sets_tell_what_they_promised_and_held(filled, tmp_path, by):
+    name = f"sets by {by}"
+    card = filled.fit_head(
+        HeadRequest(
+            target="bright",
+            name=name,
+            test_fraction=0.3,
+            conformal=Conformal(method="raps", alpha=0.3, by=by, share=0.5),
+        )
+    )
+    assert card.split["n_calibration"] > 0
+    report = filled.evaluate_head(name)
+    backed(report)
+    told = report.conformal
+    assert told["promised"] == 0.7
+    assert {one["promised"] for one in told["guarantees"]} == {0.7}
+    assert all(0 <= one["miss"] <= 1 for one in told["guarantees"])
+    assert len(told["guarantees"]) == {"none": 1, "class": 2, "site": 2}[by]
+    assert set(told["achieved"]["by_group"]) == {"A", "B"}
+    filled.apply_head(name, out=tmp_path / "out.csv")
+    sets = {row["set"] for row in table_of(tmp_path / "out.csv")}
+    assert sets <= {"", "0", "1", "0 | 1"}
+    # Patients that calibrate are not judged either.
+    with pytest.raises(LeakageRefused):
+        filled.evaluate_head(name, "site = 'A'")
+
+
+@pytest.mark.parametrize("how", ["laplace", "ensemble"])
+def test_uncertainty_is_told_in_two_parts(filled, tmp_path, how):
+    filled.fit_head(HeadRequest(target="bright", name=how, uncertainty=how))
+    report = filled.evaluate_head(how)
+    backed(report)
+    assert report.uncertainty["by"] == how
+    filled.apply_head(how, out=tmp_path / "out.csv")
+    for row in table_of(tmp_path / "out.csv"):
+        p = float(row["p 1"])
+        whole = -sum(q * math.log(q) for q in (p, 1 - p) if q > 0)
+        assert float(row["epistemic"]) >= 0
+        # The probit approximation of the mean answer is within .016 of the exact one.
+        assert float(row["epistemic"]) + float(row["aleatoric"]) == pytest.approx(whole, abs=0.06)
