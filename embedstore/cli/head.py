@@ -40,6 +40,14 @@ def head() -> None:
 )
 @click.option("--name", help="Name of the head; made from the target when left out.")
 @click.option("--labels", type=input_file(), metavar="CSV", help="Labels (path or id, label) from a file.")
+@click.option("--prompts", type=input_file(), metavar="YAML", help="Phrases per class: tip-adapter, lp++.")
+@click.option("--bridge", metavar="NAME", help="Over which images meet those phrases; the newest by default.")
+@click.option("--healthy", metavar="VALUE", help="The target's normal value: anomaly-knn, mahalanobis.")
+@click.option(
+    "--bag",
+    type=click.Choice(["path", "series", "study", "patient"]),
+    help="What the images are parts of (path: a slide or volume): bag-mean, bag-attention.",
+)
 @where_option("Which images take part.")
 @click.option("--test-where", metavar="EXPR", help="Images held out by a rule, such as \"site = 'B'\".")
 @click.option(

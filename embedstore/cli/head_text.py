@@ -44,6 +44,13 @@ def _sets(sets: Mapping[str, Any]) -> Iterator[Renderable]:
 
     if not sets:
         return
+    if "achieved" not in sets:
+        yield (
+            f"{sets['n_flagged']} of {sets['n_images']} images are called unlike the reference at a false "
+            f"discovery rate of {sets['fdr']:.0%}: found {estimate(sets['power'])} of those that are, "
+            f"wrong {estimate(sets['false_discoveries'])} ({sets['method']})."
+        )
+        return
     achieved = sets["achieved"]
     rows = [("all", achieved["overall"]), *achieved["by_class"].items()]
     rows += [(f"site {name or 'unknown'}", one) for name, one in achieved["by_group"].items()]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from embedstore.contracts.image import F32, I64
-from embedstore.engine.head_sets import sets_of
+from embedstore.engine.head_sets import outliers, sets_of
 from embedstore.engine.heads import OpenHead
 from embedstore.engine.workspace import Workspace
 from embedstore.errors import BadInputFile
@@ -30,6 +30,8 @@ def write_answers(
     for name in ("epistemic", "aleatoric") if parts else ():
         for row, value in zip(rows, getattr(parts, name), strict=True):
             row.update({name: float(value)} if value.ndim == 0 else _by_output(found, value, f"{name} "))
+    if found.head.task == "anomaly":
+        _add_alarms(workspace, found, rows, told)
     sets = sets_of(workspace, found, items, told)
     if sets is not None:
         classes = found.head.spec.classes
@@ -42,6 +44,15 @@ def write_answers(
             writer.writerows(rows)
     except OSError as error:
         raise BadInputFile(f"{out}: cannot be written: {error.strerror}") from None
+
+
+def _add_alarms(workspace: Workspace, found: OpenHead, rows: list[dict[str, Any]], told: F32) -> None:
+    """The p-value of each image, and whether it is called unlike the reference."""
+    calibration = found.judged_rows(workspace, found.items[found.in_calibration])
+    fdr = float(found.row.details["conformal"]["alpha"])
+    called = outliers(found.head, calibration, told, [row["patient"] for row in rows], fdr)
+    for row, p, flagged in zip(rows, called.p, called.flagged, strict=True):
+        row.update(p_value=float(p), flagged=int(flagged))
 
 
 def _named(found: OpenHead, answer: F32) -> Mapping[str, float]:

@@ -9,17 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedstore.engine.head_requests import HeadRequest
+from embedstore.engine.head_requests import Conformal, HeadRequest
 from embedstore.engine.head_rows import HeadRows, Target, labelled
+from embedstore.engine.head_texts import class_texts, prompted_for
 from embedstore.engine.heads import card_of
 from embedstore.engine.requests import HeadCard
 from embedstore.engine.workspace import Workspace
+from embedstore.engine.zeroshot import PromptedSpace, refuse_anchors
 from embedstore.errors import UsageError
 from embedstore.evaluation.splits import Split, split_by_mask, split_by_patient
 from embedstore.fingerprint import digest
-from embedstore.learning.heads.kinds import info_of, kind_of
+from embedstore.learning.heads.fit import fit_kind
+from embedstore.learning.heads.kinds import info_of
 from embedstore.learning.heads.record import FittedHead
-from embedstore.learning.heads.rows import FitOptions, Identity, head_of, labelled_rows
+from embedstore.learning.heads.rows import FitOptions, Identity
 from embedstore.storage.filters import parse_where
 from embedstore.storage.records import SpaceRow
 
@@ -36,6 +39,7 @@ def fit_head(workspace: Workspace, request: HeadRequest) -> HeadCard:
     rows, classes = labelled(workspace, space, request, target)
     if target.task == "classes":
         target = replace(target, classes=classes)
+    prompted = prompted_for(workspace, request) if info_of(request.kind).needs_texts else None
     split = _split(workspace, rows, request)
     train, calibration = _set_aside(rows, split, request)
     identity = Identity(
@@ -47,7 +51,9 @@ def fit_head(workspace: Workspace, request: HeadRequest) -> HeadCard:
         split={**split.describe(), "where": request.where, "test_where": request.test_where}
         | ({"n_calibration": int(calibration.sum())} if calibration.any() else {}),
     )
-    head = _fit(rows.at(train), identity, target, request)
+    if prompted is not None:
+        refuse_anchors(prompted.bridge, rows.patients[split.test].tolist())
+    head = _fit(rows.at(train), identity, target, request, prompted)
     recorded = {
         "items": rows.items,
         "labels": rows.y,
@@ -56,13 +62,24 @@ def fit_head(workspace: Workspace, request: HeadRequest) -> HeadCard:
     }
     with catalog.writing():
         catalog.models.save_head(
-            head.spec, {**head.arrays, **recorded}, _details(space, rows, target, request)
+            head.spec,
+            {**head.arrays, **recorded},
+            {**_details(space, rows, target, request), "bridge": _bridge_of(prompted)},
         )
     return card_of(catalog.models.head(identity.name))
 
 
+def _bridge_of(prompted: PromptedSpace | None) -> str | None:
+    return prompted.bridge.name if prompted is not None and prompted.bridge is not None else None
+
+
 def _check(request: HeadRequest) -> None:
     info = info_of(request.kind)
+    if info.on_bags != (request.bag is not None):
+        said = "needs --bag: what its images are parts of" if info.on_bags else "asks of each image by itself"
+        raise UsageError(f"a head of kind '{request.kind}' {said}")
+    if (info.tasks[0] == "anomaly") != (request.healthy is not None):
+        raise UsageError("--healthy VALUE is for anomaly scores, and they need it: the target's normal value")
     if request.uncertainty not in info.uncertainties:
         able = " or ".join(one for one in info.uncertainties if one != "none") or "none"
         raise UsageError(f"a head of kind '{request.kind}' knows uncertainty by: {able}")
@@ -70,12 +87,25 @@ def _check(request: HeadRequest) -> None:
         raise UsageError(f"a head of kind '{request.kind}' has one target; several take --kind logistic")
 
 
-def _fit(rows: HeadRows, identity: Identity, target: Target, request: HeadRequest) -> FittedHead:
-    checked, dropped = labelled_rows(
-        rows.vectors, rows.y, rows.patients, identity, task=target.task, bags=rows.bags
+def _fit(
+    rows: HeadRows,
+    identity: Identity,
+    target: Target,
+    request: HeadRequest,
+    prompted: PromptedSpace | None,
+) -> FittedHead:
+    texts = None if prompted is None else class_texts(prompted, request.target, identity.classes)
+    return fit_kind(
+        request.kind,
+        rows.vectors if prompted is None else prompted.meeting(rows.vectors),
+        rows.y,
+        rows.patients,
+        identity,
+        task=target.task,
+        bags=rows.bags,
+        texts=texts,
+        options=FitOptions(long_tail=request.long_tail, uncertainty=request.uncertainty),
     )
-    options = FitOptions(long_tail=request.long_tail, uncertainty=request.uncertainty)
-    return head_of(identity, request.kind, checked, dropped, kind_of(request.kind).fit(checked, options))
 
 
 def _free_name(target: str, taken: list[str]) -> str:
@@ -101,16 +131,22 @@ def _split(workspace: Workspace, rows: HeadRows, request: HeadRequest) -> Split:
     return split_by_mask(rows.patients, np.isin(rows.items, chosen))
 
 
+def _sets(request: HeadRequest) -> Conformal | None:
+    """Anomaly scores need patients to compare with; other heads have sets when they are asked for."""
+    return request.conformal or (Conformal() if request.healthy is not None else None)
+
+
 def _set_aside(
     rows: HeadRows, split: Split, request: HeadRequest
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Rows to fit on, and (n,) which rows are kept for calibration: of training patients, drawn as wholes."""
     calibration = np.zeros(len(rows.items), bool)
-    if request.conformal is None:
+    sets = _sets(request)
+    if sets is None:
         return split.train, calibration
     inside = rows.at(split.train)
     drawn = split_by_patient(
-        inside.patients, y=_strata(inside.y), test_fraction=request.conformal.share, seed=request.seed + 1
+        inside.patients, y=_strata(inside.y), test_fraction=sets.share, seed=request.seed + 1
     )
     calibration[split.train[drawn.test]] = True
     return split.train[drawn.train], calibration
@@ -124,6 +160,6 @@ def _details(space: SpaceRow, rows: HeadRows, target: Target, request: HeadReque
         "label_file": str(request.labels) if request.labels else None,
         "target": {**asdict(target), "columns": list(target.columns), "classes": list(target.classes)},
         "truth": request.truth,
-        "conformal": asdict(request.conformal) if request.conformal else None,
+        "conformal": asdict(sets) if (sets := _sets(request)) else None,
         "bag": request.bag,
     }

@@ -54,7 +54,8 @@ class HeadRows:
 class Target:
     """What a head learns: columns (one, or a finding each), or fused labels. Kept with the head as JSON.
 
-    classes: of a target with exclusive ones, in the order of its codes; () until they were met.
+    classes: of a target with exclusive ones, in the order of its codes; () until they were met. healthy: the
+    value that an anomaly score takes for the norm.
     """
 
     columns: tuple[str, ...]
@@ -62,6 +63,7 @@ class Target:
     classes: tuple[str, ...] = ()
     label_set: str | None = None
     soft: bool = False
+    healthy: str | None = None
 
     @classmethod
     def of(cls, request: HeadRequest, task: Task) -> Target:
@@ -77,6 +79,7 @@ class Target:
             task="findings" if request.also else task,
             label_set=request.target.removeprefix(LABEL_PREFIX) if fused else None,
             soft=request.soft,
+            healthy=request.healthy,
         )
 
     @property
@@ -130,6 +133,9 @@ def gold_of(workspace: Workspace, target: Target, items: I64, truth: str | None)
 def _coded(target: Target, values: list[Any], items: I64) -> tuple[NDArray[Any], tuple[str, ...]]:
     if target.task == "value":
         return np.array([_number(value) for value in values], dtype=np.float64), (target.columns[0],)
+    if target.task == "anomaly":
+        norm = encode_labels(values, (str(target.healthy),))[0]
+        return np.where(encode_labels(values)[0] == NO_LABEL, NO_LABEL, -norm), ("anomaly",)
     y, classes = encode_labels(values, target.classes or None)
     if len(classes) < 2:
         met = f"only '{classes[0]}'" if classes else "no value"

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.contracts.image import F32, I64
+from embedstore.engine.bridges import bridge_between
 from embedstore.engine.head_rows import HeadRows, Target, bags_of, gold_of, has_label, missing_of, values_of
 from embedstore.engine.requests import HeadCard
 from embedstore.engine.workspace import Workspace
@@ -89,9 +90,19 @@ class OpenHead:
         return HeadRows(found, vectors, y, patients, {}, self.bags(workspace, found)).at(has_label(y))
 
     def vectors(self, workspace: Workspace, items: I64) -> tuple[I64, F32]:
-        """Those of the items that have a vector of the head's space, and their vectors."""
-        found: tuple[I64, F32] = workspace.catalog.item_vectors(self.space.id, items)
-        return found
+        """Those of the items that have a vector of the head's space, and what the head is given of them."""
+        found, vectors = workspace.catalog.item_vectors(self.space.id, items)
+        bridge = self.row.details.get("bridge")
+        if bridge is None:
+            return found, vectors
+        return found, bridge_between(workspace, self.space, bridge).bridge.images_to_joint(vectors)
+
+    def anchors(self, workspace: Workspace) -> frozenset[str]:
+        """Patients that taught the bridge over which its images meet words."""
+        bridge = self.row.details.get("bridge")
+        if bridge is None:
+            return frozenset()
+        return bridge_between(workspace, self.space, bridge).anchor_patients
 
     def bags(self, workspace: Workspace, items: I64) -> NDArray[Any] | None:
         """(n,) wholes that the items are parts of; None for a head that asks of each by itself."""
@@ -135,7 +146,7 @@ def judged(workspace: Workspace, name: str, where: str | None) -> Judged:
     test = found.judged_rows(workspace, chosen)
     # By all items it was fitted on, whether or not they still have a vector: a table may have told since
     # the fit that an image of the test side is of a patient of theirs.
-    taught = np.array(workspace.catalog.patient_groups(found.fitted_on))
+    taught = np.array([*workspace.catalog.patient_groups(found.fitted_on), *found.anchors(workspace)])
     refuse_leakage(taught, test.patients, what=f"head '{name}' and its evaluation, as they are known today")
     if not len(test.items) and found.target.label_set is not None:
         raise UsageError(

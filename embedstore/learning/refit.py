@@ -9,9 +9,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from embedstore.evaluation.arrays import F64, Groups, group_codes
 from embedstore.evaluation.splits import patient_folds
-from embedstore.learning.heads.kinds import info_of, kind_of
+from embedstore.learning.heads.fit import fit_kind
+from embedstore.learning.heads.kinds import info_of
 from embedstore.learning.heads.record import FittedHead
-from embedstore.learning.heads.rows import FitOptions, Identity, head_of, labelled_rows
+from embedstore.learning.heads.rows import FitOptions, Identity
 
 FOLDS = 5
 
@@ -33,11 +34,17 @@ def refit(
         classes=spec.classes,
         seed=spec.seed,
     )
-    rows, dropped = labelled_rows(
-        vectors, y, patients, identity, task=head.task, bags=bags, texts=head.arrays.get("texts")
+    return fit_kind(
+        head.kind,
+        vectors,
+        y,
+        patients,
+        identity,
+        task=head.task,
+        bags=bags,
+        texts=head.arrays.get("texts"),
+        options=_fixed(head),
     )
-    fitted = kind_of(head.kind).fit(rows, _fixed(head))
-    return head_of(identity, head.kind, rows, dropped, fitted)
 
 
 def _fixed(head: FittedHead) -> FitOptions:

@@ -24,7 +24,9 @@ def backed(report) -> None:
     """Every metric says by what it is backed."""
     numbers = [*report.metrics.values()]
     numbers += [report.uncertainty[name] for name in ("aleatoric", "epistemic") if report.uncertainty]
-    if report.conformal:
+    if "power" in report.conformal:
+        numbers += [report.conformal["power"], report.conformal["false_discoveries"]]
+    elif report.conformal:
         achieved = report.conformal["achieved"]
         numbers += [achieved[name] for name in ("overall", "size", "single", "empty")]
         numbers += [*achieved["by_class"].values(), *achieved["by_group"].values()]
@@ -142,3 +144,55 @@ def test_uncertainty_is_told_in_two_parts(filled, tmp_path, how):
         assert float(row["epistemic"]) >= 0
         # The probit approximation of the mean answer is within .016 of the exact one.
         assert float(row["epistemic"]) + float(row["aleatoric"]) == pytest.approx(whole, abs=0.06)
+
+
+@pytest.mark.parametrize(
+    ("kind", "metric", "least", "more"),
+    [
+        ("ridge", "r2", -9, {"target": "age", "uncertainty": "laplace"}),
+        ("knn", "auroc", 0.8, {"target": "bright"}),
+        ("anomaly-knn", "auroc", 0.7, {"target": "label", "healthy": "normal"}),
+        ("mahalanobis", "auroc", 0.4, {"target": "label", "healthy": "normal"}),
+        ("bag-mean", "auroc", 0.8, {"target": "bright", "bag": "patient"}),
+        ("bag-attention", "auroc", 0.8, {"target": "bright", "bag": "patient"}),
+        ("tip-adapter", "auroc", 0.7, {"target": "bright", "prompts": True}),
+        ("lp++", "auroc", 0.7, {"target": "bright", "prompts": True}),
+    ],
+)
+def test_every_kind_is_fitted_judged_and_applied(filled, tmp_path, kind, metric, least, more):
+    if more.get("prompts"):
+        more = {**more, "prompts": tmp_path / "prompts.yaml"}
+        more["prompts"].write_text("name: x\nfindings: {bright: {present: [An opacity.], absent: [None.]}}\n")
+    filled.fit_head(HeadRequest(kind=kind, name=kind, test_fraction=0.4, **more))
+    report = filled.evaluate_head(kind)
+    backed(report)
+    assert report.metrics[metric]["value"] > least
+    assert filled.apply_head(kind, out=tmp_path / "out.csv") == 60
+    rows = table_of(tmp_path / "out.csv")
+    if "healthy" in more:
+        assert report.conformal["n_calibration"] > 0
+        assert all(0 < float(row["p_value"]) <= 1 and row["flagged"] in "01" for row in rows)
+    if kind == "ridge":
+        assert all(float(row["epistemic"]) > 0 and float(row["aleatoric"]) > 0 for row in rows)
+    if "bag" in more:
+        of_patient = {}
+        for row in rows:
+            of_patient.setdefault(row["patient"], set()).add(row["p 1"])
+        assert all(len(told) == 1 for told in of_patient.values())
+
+
+@pytest.mark.parametrize(
+    ("asked", "match"),
+    [
+        ({"kind": "bag-mean"}, "needs --bag"),
+        ({"kind": "logistic", "bag": "patient"}, "each image by itself"),
+        ({"kind": "mahalanobis"}, "--healthy"),
+        ({"kind": "tip-adapter"}, "--prompts"),
+        ({"kind": "knn", "uncertainty": "laplace"}, "knows uncertainty by: none"),
+        ({"kind": "knn", "also": ("label",)}, "one target"),
+        ({"kind": "forest"}, "there are: logistic, ridge"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(filled, asked, match):
+    with pytest.raises(UsageError, match=match):
+        filled.fit_head(HeadRequest(target="bright", **asked))

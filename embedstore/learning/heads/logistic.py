@@ -17,8 +17,9 @@ from embedstore.contracts.image import F32, I64
 from embedstore.evaluation.arrays import F64, NO_LABEL, Groups
 from embedstore.evaluation.metrics import PROBABILITY_FLOOR
 from embedstore.learning.heads.choose import Choice, choose, settled
+from embedstore.learning.heads.fit import fit_kind
 from embedstore.learning.heads.record import FittedHead, Parts
-from embedstore.learning.heads.rows import FitOptions, Fitted, Identity, Rows, head_of, labelled_rows
+from embedstore.learning.heads.rows import FitOptions, Fitted, Identity, Rows
 from embedstore.learning.heads.scaling import WAYS, Scaler
 from embedstore.learning.heads.solver import Linear, LogisticPath
 from embedstore.learning.heads.uncertainty import (
@@ -57,8 +58,15 @@ def fit_logistic(
     identity = Identity(
         name=name, space=space, target=target, classes=tuple(classes), seed=seed, split=split or {}
     )
-    rows, dropped = labelled_rows(vectors, y, groups, identity, task="findings" if findings else "classes")
-    return head_of(identity, "logistic", rows, dropped, fit(rows, options or FitOptions()))
+    return fit_kind(
+        "logistic",
+        vectors,
+        y,
+        groups,
+        identity,
+        task="findings" if findings else "classes",
+        options=options,
+    )
 
 
 def fit(rows: Rows, options: FitOptions) -> Fitted:

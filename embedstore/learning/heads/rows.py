@@ -15,7 +15,7 @@ from embedstore.errors import UsageError
 from embedstore.evaluation.arrays import NO_LABEL, Groups, group_codes, same_length
 from embedstore.learning.heads.kinds import Task
 from embedstore.learning.heads.record import FittedHead
-from embedstore.learning.vectors import arrays_sha256, checked_rows
+from embedstore.learning.vectors import arrays_sha256, checked_rows, unit_rows
 
 Scaling = Literal["auto", "unit", "standardise"]
 LongTail = Literal["none", "balanced", "adjusted"]
@@ -168,6 +168,26 @@ def class_counts(rows: Rows) -> dict[str, Any]:
         if not count:
             raise UsageError(f"no training row is labelled '{name}'; a head cannot learn a class unseen")
     return dict(zip(rows.classes, masses, strict=True))
+
+
+def shares(rows: Rows) -> NDArray[np.float64]:
+    """(n, K) share of each class in each row: soft labels as they are, hard ones 0 and 1."""
+    return rows.y.astype(np.float64) if rows.y.ndim == 2 else np.eye(len(rows.classes))[rows.y]
+
+
+def texts_of(rows: Rows) -> F32:
+    """(K, dim) unit rows of what the classes look like in words. Raises UsageError without them."""
+    if rows.texts is None or rows.texts.shape != (len(rows.classes), rows.vectors.shape[1]):
+        raise UsageError("this kind of head needs a text for each class; give --prompts YAML")
+    return unit_rows(rows.texts)
+
+
+def reference_of(rows: Rows) -> Rows:
+    """The rows of class 0, the norm. Raises UsageError when they are of fewer than 2 patients."""
+    healthy = rows.at(rows.y == 0)
+    if healthy.n_patients < 2:
+        raise UsageError("a healthy reference takes images of at least 2 patients; check --healthy")
+    return healthy
 
 
 def head_of(identity: Identity, kind: str, rows: Rows, dropped: int, fitted: Fitted) -> FittedHead:
