@@ -150,6 +150,26 @@ def apply(shell: Shell, name: str, where: str | None, encoder: str | None, out: 
     shell.answer(answer | ({"out": str(out)} if out else {}), text)
 
 
+@head.command()
+@click.argument("name")
+@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="JSON and safetensors.")
+@click.option("--onnx", type=click.Path(path_type=Path, dir_okay=False), help="An ONNX graph.")
+@click.option(
+    "--sklearn", type=click.Path(path_type=Path, dir_okay=False), help="A scikit-learn pipeline (skops)."
+)
+@store_options
+@click.pass_obj
+def export(shell: Shell, /, name: str, **ways: Path | None) -> None:
+    """Write a head for other programs; none of the forms can run code."""
+    with shell.opened() as store:
+        written = [str(path) for path in store.export_head(name, **ways)]
+
+    def text() -> Iterator[Renderable]:
+        yield f"Head '{name}' written: {', '.join(written)}."
+
+    shell.answer({"head": name, "written": written}, text)
+
+
 @head.command("list")
 @store_options
 @click.pass_obj

@@ -14,6 +14,7 @@ from embedstore.engine import bridges as _bridges
 from embedstore.engine import drift as _drift
 from embedstore.engine import exporting as _exporting
 from embedstore.engine import fusing as _fusing
+from embedstore.engine import head_export as _head_export
 from embedstore.engine import head_fit as _head_fit
 from embedstore.engine import head_report as _head_report
 from embedstore.engine import heads as _heads
@@ -203,6 +204,10 @@ class Store:
     ) -> int:
         """Write a head's predictions into SQL; returns how many. out: a CSV that gets all it can say."""
         return _heads.apply_head(self._workspace, name, where, encoder, out)
+
+    def export_head(self, name: str, **ways: Path | None) -> tuple[Path, ...]:
+        """Write a head for other programs. ways: folder, onnx or sklearn; see `engine.head_export`."""
+        return _head_export.export_head(self._workspace, name, **ways)
 
     def heads(self) -> tuple[HeadCard, ...]:
         """Recorded heads."""
