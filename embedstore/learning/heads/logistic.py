@@ -225,10 +225,11 @@ def _has_all_classes(rows: Rows) -> bool:
 
 def _answers(z: NDArray[Any]) -> F64:
     """Log odds (n, 1) or scores (n, K) to (n, K) probabilities."""
-    from scipy.special import softmax
+    from scipy.special import expit, softmax
 
-    wide = np.hstack([np.zeros_like(z), z]) if z.shape[1] == 1 else z
-    return np.asarray(softmax(wide.astype(np.float64), axis=1))
+    if z.shape[1] == 1:
+        return np.hstack([expit(-z), expit(z)]).astype(np.float64)
+    return np.asarray(softmax(z.astype(np.float64), axis=1))
 
 
 def _cross_entropy(p: F64, share: F64) -> F64:
@@ -237,8 +238,7 @@ def _cross_entropy(p: F64, share: F64) -> F64:
 
 def scores(head: FittedHead, vectors: F32) -> F64:
     """(n, k) log odds (two classes: one; findings: each), or scores."""
-    scaled = scaler_of(head)(vectors)
-    return np.asarray(scaled @ head.arrays["weights"].T + head.arrays["bias"])
+    return scaler_of(head).scores(vectors, head.arrays["weights"], head.arrays["bias"])
 
 
 def scaler_of(head: FittedHead) -> Scaler:
@@ -248,13 +248,12 @@ def scaler_of(head: FittedHead) -> Scaler:
 
 def apply(head: FittedHead, vectors: F32, bags: I64 | None = None) -> F64:
     """(n, dim) to (n, K) probabilities, averaged over what the fit left open where the head knows it."""
-    how, scaled = head.spec.params.get("uncertainty", "none"), scaler_of(head)(vectors)
-    separate = head.task == "findings"
-    z = scaled @ head.arrays["weights"].T + head.arrays["bias"]
+    how, separate = head.spec.params.get("uncertainty", "none"), head.task == "findings"
     if how == "ensemble":
-        return averaged(head.arrays, scaled, separate)
+        return averaged(head.arrays, scaler_of(head)(vectors), separate)
+    z = scores(head, vectors)
     if how == "laplace":
-        z = moderated(z, scaled, head.arrays["covariance"])
+        z = moderated(z, scaler_of(head)(vectors), head.arrays["covariance"])
     if separate:
         from scipy.special import expit
 
@@ -267,8 +266,7 @@ def parts(head: FittedHead, vectors: F32) -> Parts:
     scaled, separate = scaler_of(head)(vectors), head.task == "findings"
     if head.spec.params["uncertainty"] == "ensemble":
         return parts_of_members(head.arrays, scaled, separate)
-    z = scaled @ head.arrays["weights"].T + head.arrays["bias"]
-    return parts_of_normal(z, scaled, head.arrays["covariance"], separate)
+    return parts_of_normal(scores(head, vectors), scaled, head.arrays["covariance"], separate)
 
 
 def dim(head: FittedHead) -> int:

@@ -102,10 +102,9 @@ def fit(rows: Rows, options: FitOptions) -> Fitted:
 
 def apply(head: FittedHead, vectors: F32, bags: I64 | None = None) -> F64:
     """(n, dim) to (n, 1) values."""
-    x = _scaler(head)(vectors)
     if "member_weights" in head.arrays:
-        return np.asarray(member_scores(head.arrays, x).mean(axis=0))
-    return np.asarray(x @ head.arrays["weights"].T + head.arrays["bias"])
+        return np.asarray(member_scores(head.arrays, _scaler(head)(vectors)).mean(axis=0))
+    return _scaler(head).scores(vectors, head.arrays["weights"], head.arrays["bias"])
 
 
 def parts(head: FittedHead, vectors: F32) -> Parts:
