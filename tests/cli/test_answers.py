@@ -9,7 +9,7 @@ import pytest
 
 from embedstore.contracts.query import Query
 from embedstore.engine.drift_records import DriftRequest
-from embedstore.engine.head_requests import HeadRequest
+from embedstore.engine.head_requests import Conformal, HeadRequest
 from embedstore.engine.requests import BridgeRequest, EncoderChoice, Finding, ZeroShotRequest
 from tests.cli.conftest import Ran
 from tests.cli.fake_store import BRIDGE, QUALITY, FakeStore
@@ -114,6 +114,20 @@ def test_requests_reach_the_store_as_given(
     assert fake_store.asked[-1] == BridgeRequest(kind="asif", text_encoder="reference")
     embedstore("head", "fit", "--target", "label", "--test-where", "site = 'B'", "--seed", "4")
     assert fake_store.asked[-1] == HeadRequest(target="label", test_where="site = 'B'", seed=4)
+    embedstore(
+        "head", "fit", "--target", "a", "--target", "b", "--kind", "logistic", "--conformal", "aps",
+        "--alpha", "0.2", "--conformal-by", "site", "--uncertainty", "laplace", "--long-tail", "adjusted",
+    )  # fmt: skip
+    assert fake_store.asked[-1] == HeadRequest(
+        target="a",
+        also=("b",),
+        conformal=Conformal(method="aps", alpha=0.2, by="site"),
+        uncertainty="laplace",
+        long_tail="adjusted",
+    )
+    written = embedstore("head", "export", "effusion", "--onnx", "out.onnx", "--json").json
+    assert written == {"head": "effusion", "written": ["out.onnx"]}
+    assert fake_store.asked[-1] == ("effusion", {"folder": None, "onnx": Path("out.onnx"), "sklearn": None})
     embedstore("head", "apply", "effusion", "--where", "site = 'A'")
     assert fake_store.asked[-1] == ("effusion", "site = 'A'", None)
     embedstore("drift", "--reference", "a", "--new", "b", "--by", "site", "--label", "x", "--audit", "4")
