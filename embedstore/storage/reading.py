@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -13,18 +14,22 @@ from embedstore.contracts.query import Item as ItemRecord
 from embedstore.contracts.record import HEADER_COLUMNS
 from embedstore.errors import FilterError, NotFound
 from embedstore.storage.chunks import chunked, id_array, id_arrays, unique
-from embedstore.storage.filter_columns import COLUMNS_BY_NAME
+from embedstore.storage.filter_columns import ATTRIBUTE_PREFIX, COLUMNS_BY_NAME
+from embedstore.storage.filter_sql import has_attribute
 from embedstore.storage.filters import Where
+from embedstore.storage.one_person import all_names, joined_names
 from embedstore.storage.records import Pairs
 from embedstore.storage.tables import Conflict, Item, ItemSource, Link, Source, Vector
 
 _MANY = 50_000  # from here on reading the whole table beats asking for its rows
 
+_SAMPLE = 1_000  # items whose attributes are looked through for the nearest name
 _ID_BITS = 63  # of SQL's integers
 
 
 def select_items(connection: Connection, where: Where | None, kind: str | None) -> I64:
     """Sorted ids of the items that pass."""
+    _refuse_unknown(connection, where)
     return id_array(connection, select(Item.id).where(*_conditions(where, kind)))
 
 
@@ -41,13 +46,28 @@ def vector_ids(
     exclude_patients: Collection[str],
 ) -> I64:
     """Sorted ids of the space's vectors whose items pass: the allow-set of a search."""
+    _refuse_unknown(connection, where)
     query = select(Vector.id).where(Vector.space_id == space_id)
     conditions = _conditions(where, kind)
     if exclude_patients:
-        conditions.append(not_(of_patients(exclude_patients)))
+        conditions.append(not_(of_patients(all_names(connection, exclude_patients))))
     if conditions:
         query = query.join(Item, Item.id == Vector.item_id).where(*conditions)
     return id_array(connection, query)
+
+
+def _refuse_unknown(connection: Connection, where: Where | None) -> None:
+    """Raise FilterError for an attribute that no item has: a misspelt one would answer with nothing."""
+    for column in where.columns if where is not None else ():
+        name = column.removeprefix(ATTRIBUTE_PREFIX)
+        if name == column or connection.execute(select(Item.id).where(has_attribute(name)).limit(1)).first():
+            continue
+        samples = connection.execute(select(Item.extra).limit(_SAMPLE)).scalars()
+        near = get_close_matches(name, {key for extra in samples for key in extra}, n=1)
+        hint = f"did you mean attr.{near[0]}? " if near else ""
+        raise FilterError(
+            f"no item of the store has attr.{name}; {hint}'embedstore inspect FILE' shows those of a file"
+        )
 
 
 def of_patients(patients: Collection[str]) -> ColumnElement[bool]:
@@ -191,27 +211,9 @@ def codes(connection: Connection, item_ids: I64) -> tuple[I64, I64]:
 
 
 def patient_groups(connection: Connection, item_ids: Sequence[int]) -> list[str]:
-    """What splits go by: the patient, patients that one image was claimed for by two sources being one."""
-    joined = _joined_patients(connection)
+    """What splits go by: the person, who may stand under several names (see `one_person`)."""
+    joined = joined_names(connection)
     return [joined.get(row["patient"], row["patient"]) for row in columns(connection, item_ids, ["patient"])]
-
-
-def _joined_patients(connection: Connection) -> dict[str, str]:
-    """Patient to the name of its group, for patients that conflicts tie together (union-find)."""
-    parent: dict[str, str] = {}
-
-    def root(name: str) -> str:
-        while parent.setdefault(name, name) != name:
-            parent[name] = parent[parent[name]]
-            name = parent[name]
-        return name
-
-    for kept, other in connection.execute(
-        select(Conflict.kept, Conflict.other).where(Conflict.field == "patient").order_by(Conflict.id)
-    ):
-        low, high = sorted((root(kept), root(other)))
-        parent[high] = low
-    return {name: root(name) for name in parent}
 
 
 def pairs(connection: Connection, image_space: int, text_space: int, where: Where | None) -> Pairs:

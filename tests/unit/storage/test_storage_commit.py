@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from embedstore.contracts.record import HEADER_COLUMNS
-from embedstore.errors import NotFound, SpaceMismatch, UsageError
+from embedstore.errors import FilterError, NotFound, SpaceMismatch, UsageError
 from embedstore.storage import commit as commit_module
 from embedstore.storage.batches import Assertion, IngestBatch, NewVectors, Problem
 from embedstore.storage.catalog import Catalog
@@ -115,19 +115,6 @@ def test_twins_in_one_batch_are_one_item_too(catalog: Catalog, images: SpaceRow)
     )
     assert (done.items, done.conflicts) == (1, 1)
     assert catalog.item(done.item_ids[key(1)]).paths == (path_of(1), "/copy/1.png")
-
-
-def test_patients_that_one_image_ties_together_are_split_together(catalog: Catalog, images: SpaceRow) -> None:
-    catalog.commit(batch_of([1, 2], images, patient_id="A"))
-    catalog.commit(batch_of([3], images, patient_id="B"))
-    catalog.commit(batch_of([4], images, patient_id="C"))
-    ids = catalog.select_items()
-    assert len(set(catalog.patient_groups(ids))) == 3
-    catalog.commit(
-        IngestBatch(sources=(source(1, path="/b/1.png"),), items=(item(1, path="/b/1.png", patient_id="B"),))
-    )
-    groups = catalog.patient_groups(ids)
-    assert groups[0] == groups[1] == groups[2] != groups[3]
 
 
 def test_a_source_met_again_keeps_what_it_no_longer_says_and_takes_what_it_now_says(
@@ -432,3 +419,13 @@ def test_a_dual_encoder_has_one_space_of_both_kinds(catalog: Catalog) -> None:
     first, second = catalog.ensure_space(spec, "image"), catalog.ensure_space(spec, "text")
     assert first.id == second.id
     assert (first.kinds, second.kinds) == (("image",), ("image", "text"))
+
+
+def test_an_attribute_no_item_has_is_named_with_the_nearest(catalog: Catalog, images: SpaceRow) -> None:
+    catalog.commit(batch_of([1], images, extra={"effusion": 1}))
+    assert catalog.select_items(parse_where("attr.effusion = true")).tolist() == [1]
+    for ask in (catalog.select_items, lambda where: catalog.vector_ids(images.id, where)):
+        with pytest.raises(
+            FilterError, match=r"no item of the store has attr\.efusion; did you mean attr\.effusion"
+        ):
+            ask(parse_where("attr.efusion = 1"))
