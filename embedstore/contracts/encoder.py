@@ -106,9 +106,11 @@ def _tower_identity(tower: TowerSpec) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadRequest:
-    """How to load an encoder. device and threads are provenance, the rest is part of the space.
+    """How to load an encoder. profile and precision are part of the space, the rest is provenance.
 
     weights: explicit file or folder, None to look where `doctor` looks. threads: 0 leaves torch's default.
+    runtime: "torch" or "onnx", which gives the same vectors. trust: sha256 of a file that is a program and
+    may be run. cache: folder for what is derived from weights, None for the user's own.
     """
 
     weights: Path | None = None
@@ -117,6 +119,9 @@ class LoadRequest:
     precision: str = "fp32"
     device: str = "cpu"
     threads: int = 0
+    runtime: str = "torch"
+    trust: str | None = None
+    cache: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +179,14 @@ class PortableEncoder(StagedEncoder, Protocol):
     """
 
     preparation: Callable[[ImageInput], F32]
+
+
+@runtime_checkable
+class ApproximateEncoder(StagedEncoder, Protocol):
+    """An encoder that, in precision "int8", can say beside each vector what fp32 would have given."""
+
+    def exact_images(self, batch: F32) -> F32:
+        """(n, ...) prepared inputs to the (n, dim) vectors of the same network in fp32."""
 
 
 @runtime_checkable

@@ -9,15 +9,16 @@ from typing import Any
 
 import open_clip
 import torch
+from embedstore_torch.forward import OnDevice, rows
+from torch import Tensor, nn
 
 from embedstore.contracts.image import F32
 from embedstore.errors import Refused, WeightsMissing
 from embedstore_clip.open_clip_catalog import Located, Named, Settings
 from embedstore_clip.quiet import offline
-from embedstore_clip.torch_network import TorchNetwork, rows
 
 
-class OpenClipNetwork(TorchNetwork):
+class OpenClipNetwork(OnDevice):
     """A model with the weights that were located, its tokenizer and its preprocessing settings."""
 
     def __init__(self, named: Named, located: Located, known: Settings, device: str, precision: str) -> None:
@@ -30,12 +31,8 @@ class OpenClipNetwork(TorchNetwork):
         self.logit_scale: float | None = float(model.logit_scale.detach().float().exp())
         bias = getattr(model, "logit_bias", None)
         self.logit_bias: float | None = None if bias is None else float(bias.detach().float())
+        self.image_side: nn.Module = _ImageSide(model)
         self.preprocess: dict[str, Any] = dict(open_clip.get_model_preprocess_cfg(model))
-
-    def images(self, batch: F32) -> F32:
-        """(n, 3, h, w) prepared images to (n, dim)."""
-        with torch.inference_mode():
-            return rows(self._model.encode_image(self._ready(batch)))
 
     def texts(self, texts: Sequence[str]) -> F32:
         """n texts, cut off at the context, to (n, dim)."""
@@ -51,6 +48,17 @@ class OpenClipNetwork(TorchNetwork):
             return len(self._tokenizer.encode(text)) + 2 <= self.context  # start and end of text
         cleaned = self._tokenizer.clean_fn(text)
         return len(inner(cleaned, truncation=False, verbose=False)["input_ids"]) <= self.context
+
+
+class _ImageSide(nn.Module):
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self._model: Any = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(n, 3, h, w) prepared images to (n, dim)."""
+        vectors: Tensor = self._model.encode_image(images)
+        return vectors
 
 
 def _source(named: Named, located: Located) -> tuple[str, str | None]:

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
+from embedstore_torch.loading import check_request, input_shape
+
 from embedstore.contracts.encoder import EncoderSpec, LoadRequest, WeightsReport
 from embedstore.encoders.preprocess import Recipe
 from embedstore.encoders.weights import not_downloaded
@@ -14,7 +16,6 @@ from embedstore.fingerprint import digest, file_sha256
 from embedstore_clip.dual import DualEncoder, bind_dual, image_tower, text_tower
 from embedstore_clip.recipes import from_processor
 
-PRECISIONS = ("fp32", "bf16", "fp16")
 _MODEL_TYPES = ("clip", "siglip")
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 _DECIDING = (
@@ -75,13 +76,14 @@ class TransformersFactory:
     def load(self, name: str, request: LoadRequest) -> DualEncoder:
         """Load and bind. Raises WeightsMissing, Refused, UsageError."""
         template = self.spec(name, request.profile)
-        if request.precision not in PRECISIONS:
-            raise UsageError(f"precision '{request.precision}' is not one of {', '.join(PRECISIONS)}")
+        check_request(name, request)
         folder, _ = _folder(name, request)
         if folder is None:
             raise WeightsMissing(_remedy(name))
         config, recipe = _config(folder), _recipe(folder)
         files = _weight_files(folder) + [folder / n for n in _DECIDING if (folder / n).is_file()]
+        from embedstore_torch.forward import forward_of
+
         from embedstore_clip.transformers_network import TransformersNetwork
 
         network = TransformersNetwork(folder, config, request.device, request.precision)
@@ -89,7 +91,9 @@ class TransformersFactory:
         towers = (image_tower(dim, recipe), text_tower(dim, network.context, "the model's own"))
         sha256 = digest({path.name: file_sha256(path) for path in files})
         spec = bind_dual(template, towers, sha256, dim, request.precision)
-        return DualEncoder(spec, network, recipe, dim, request.threads)
+        size = input_shape(recipe)
+        forward = forward_of(network.image_side, spec, request, size)
+        return DualEncoder(spec, network, forward, recipe, request.threads)
 
 
 def _folder(name: str, request: LoadRequest) -> tuple[Path | None, tuple[str, ...]]:
