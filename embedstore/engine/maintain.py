@@ -25,6 +25,7 @@ def status(workspace: Workspace) -> Status:
             "dim": space.dim,
             "vectors": counts.vectors.get(space.fingerprint, 0),
             "indexes": workspace.indexes.names(space),
+            "check": workspace.check_of(space),
         }
         for space in catalog.spaces()
     )

@@ -159,8 +159,8 @@ def _draw(folder, count, start=0):
     folder.mkdir(exist_ok=True)
     for number in range(start, start + count):
         rng = np.random.default_rng(number)
-        low = rng.integers(0, 255, (4, 4)).astype(np.uint8)
-        PilImage.fromarray(low).resize((70, 70)).save(folder / f"{number}.png")
+        blocks = (rng.random((4, 4, 3)) ** rng.uniform(0.3, 3) * 255).astype(np.uint8)
+        PilImage.fromarray(blocks).resize((64, 64), PilImage.Resampling.NEAREST).save(folder / f"{number}.png")
     return folder
 
 
