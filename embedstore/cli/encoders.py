@@ -150,6 +150,8 @@ def _weights(report: WeightsReport) -> str:
 def _steps(tower: TowerSpec) -> list[str]:
     from embedstore.encoders.preprocess import Recipe
 
+    if not tower.preprocess:
+        return ["as the configuration beside the weights says"]
     if tower.kind == "image":
         return Recipe.from_json(tower.preprocess).describe().split("; ")
     return [f"{key}: {value}" for key, value in tower.preprocess.items()]

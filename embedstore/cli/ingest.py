@@ -69,6 +69,12 @@ def _mapping(ctx: click.Context, parameter: click.Parameter, values: tuple[str, 
     metavar="ATTRIBUTE",
     help="Let a CSV column or DICOM attribute pass --deidentify; may be repeated.",
 )
+@click.option(
+    "--pool",
+    multiple=True,
+    metavar="HOW",
+    help="Pool parts into wholes: mean, max, or mean:COLUMN (weighted); may be repeated.",
+)
 @store_options
 @click.pass_obj
 def ingest(shell: Shell, /, paths: tuple[Path, ...], **options: Any) -> None:
@@ -100,6 +106,7 @@ def _request(paths: tuple[Path, ...], options: dict[str, Any]) -> IngestRequest:
         deidentify=options["deidentify"],
         key=options["key"],
         keep=options["keep"],
+        pool=options["pool"],
     )
 
 
@@ -113,6 +120,9 @@ def _text(report: IngestReport) -> Iterator[Renderable]:
     )
     if report.known:
         yield f"{report.known} of the skipped were in the store already"
+    for one in report.wholes:
+        empty = f", {one.empty} without a part that counts" if one.empty else ""
+        yield f"{count(one.wholes, 'whole')} by {one.pooling}: {one.made} made or renewed{empty}"
     if report.unmatched_rows:
         yield f"{count(report.unmatched_rows, 'CSV row')} joined no image"
     if report.conflicts:

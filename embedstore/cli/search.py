@@ -25,10 +25,10 @@ _THUMBNAIL = 320
 @click.option(
     "--in",
     "within",
-    type=click.Choice(["images", "reports"]),
+    type=click.Choice(["images", "reports", "wholes"]),
     default="images",
     show_default=True,
-    help="What is looked for.",
+    help="What is looked for; wholes are volumes, loops and slides, see 'ingest --pool'.",
 )
 @encoder_option("Which of the store's encoders answers.")
 @click.option(
@@ -42,6 +42,7 @@ _THUMBNAIL = 320
     show_default=True,
     help="At most one hit for each of these; whole is a volume, loop or slide.",
 )
+@click.option("--pool", metavar="HOW", help="Which pooling of wholes; the store's first by default.")
 @click.option("--exclude-patient", metavar="ID", help="Leave this patient out.")
 @click.option("--index", default="faiss", show_default=True, metavar="NAME", help="Index: exact or faiss.")
 @click.option("--bridge", metavar="NAME", help="Bridge for text against images; the newest by default.")
@@ -85,8 +86,16 @@ def answer_json(answer: Answer) -> dict[str, Any]:
         "matched": answer.matched,
         "bridge": answer.bridge,
         "note": answer.note or None,
-        "hits": [{"rank": hit.rank, "score": hit.score, **item_json(hit.item)} for hit in answer.hits],
+        "hits": [
+            {"rank": hit.rank, "score": hit.score, **_whole_json(hit), **item_json(hit.item)}
+            for hit in answer.hits
+        ],
     }
+
+
+def _whole_json(hit: Hit) -> dict[str, Any]:
+    """What is said of a whole besides its best part."""
+    return {} if hit.parts is None else {"parts": hit.parts, "part_score": hit.part_score}
 
 
 def item_json(item: Item) -> dict[str, Any]:
@@ -150,11 +159,18 @@ def _hits(answer: Answer, last: str) -> Renderable:
 
     images = last == "path"
     places = [place_words(hit.item.part, hit.item.columns) if images else "" for hit in answer.hits]
-    part = ("part",) if any(places) else ()
+    wholes = answer.query.within == "wholes"
+    part = ("best part",) if wholes else ("part",) if any(places) else ()
+    parts = ("parts",) if wholes else ()
     return table(
-        ("rank", "score", "id", "patient", "modality", "label", *part, last),
+        ("rank", "score", "id", "patient", "modality", "label", *parts, *part, last),
         [
-            (*_row(hit), *((place,) if part else ()), hit.item.path if images else hit.item.report)
+            (
+                *_row(hit),
+                *((hit.parts,) if parts else ()),
+                *((place,) if part else ()),
+                hit.item.path if images else hit.item.report,
+            )
             for hit, place in zip(answer.hits, places, strict=True)
         ],
         widest=last,

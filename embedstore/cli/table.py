@@ -18,6 +18,7 @@ COMMANDS: dict[str, Entry] = {
     "init": Entry("init:init", "Create a store."),
     "encoders": Entry("encoders:encoders", "List encoders, show one, look for their weights."),
     "inspect": Entry("inspect:inspect", "Show what a file is, what would be embedded, how it looks."),
+    "embed": Entry("embed:embed", "Turn images into vectors, without a store."),
     "ingest": Entry("ingest:ingest", "Put images and reports into the store."),
     "search": Entry("search:search", "Find similar cases by image, text or stored item."),
     "bridge": Entry("bridge:bridge", "Join an image space and a text space."),

@@ -21,6 +21,7 @@ class TowerSpec:
     preprocess: the recipe as data (a policy, never one image's window); see `encoders.preprocess`.
     space: fingerprint of the vector space, None until the spec is bound to weights.
     metric: how vectors are compared; "cosine" and "dot" are larger-is-better.
+    regions: whether a region of interest makes a difference; recipes that crop to it need not say so.
     """
 
     kind: TowerKind
@@ -30,13 +31,15 @@ class TowerSpec:
     wants: Intensity = "display"
     metric: Literal["cosine", "dot"] = "cosine"
     space: str | None = None
+    regions: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderSpec:
     """What an encoder is, known without importing torch.
 
-    shared_space: True when image and text tower answer in one space (CLIP and kin).
+    shared_space: True when image and text tower answer in one space (CLIP and kin). prompt: the text it was
+    trained to meet a label in, for prompt sets that name no template.
     weights_sha256, tower dims and spaces are None in a template; `bind` fills them after loading.
     """
 
@@ -52,6 +55,7 @@ class EncoderSpec:
     profile: str = "default"
     weights_sha256: str | None = None
     notes: str = ""
+    prompt: str = "{}"
 
     def tower(self, kind: TowerKind) -> TowerSpec | None:
         """The tower of that kind, or None when the encoder has none."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Per = Literal["image", "whole", "study", "patient"]
-Kind = Literal["images", "reports"]
+Kind = Literal["images", "reports", "wholes"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,8 +15,9 @@ class Query:
     """One search. Exactly one of image, text and like is set.
 
     image: path of an image file. text: free text. like: id of an item in the store.
-    within: which items are looked for. where: filter expression. per: one hit per image, whole (volume,
-    loop or slide), study or patient.
+    within: which items are looked for; wholes are volumes, loops and slides by their pooled vectors. pool:
+    of which pooling, None for the store's first. where: filter expression; a whole passes when a part does.
+    per: one hit per image, whole (volume, loop or slide), study or patient.
     exclude_patient: patient identifier left out. encoder: name, None for the store's default.
     index: index plugin. bridge: name of the bridge to use, None for the newest that fits.
     """
@@ -32,6 +33,7 @@ class Query:
     encoder: str | None = None
     index: str = "faiss"
     bridge: str | None = None
+    pool: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,11 +61,17 @@ class Item:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
-    """One answer: rank from 1, score (larger is better), the item."""
+    """One answer: rank from 1, score (larger is better), the item.
+
+    Of a whole, the item is its best part, part_score how well that part answers by itself, and parts how many
+    the whole's vector was made of.
+    """
 
     rank: int
     score: float
     item: Item
+    parts: int | None = None
+    part_score: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -22,6 +23,9 @@ _PIL = {
     "lanczos": PilImage.Resampling.LANCZOS,
 }
 _SPLINE_ORDER = {"nearest": 0, "bilinear": 1, "bicubic": 3}
+#: Of a field that recipes did not always have: at its default it is left out of their JSON, so that the
+#: fingerprints of older spaces stay.
+LATER: Mapping[str, bool] = MappingProxyType({"later": True})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +70,9 @@ class Resize:
     library: "pillow" resamples uint8 in fixed point as torchvision does on PIL images, float32 as Pillow's
       mode F; it always low-passes when shrinking. "scipy" is scikit-image's `resize` (Gaussian of sigma
       (factor - 1) / 2 when `antialias`, then a spline), in float; uint8 in gives uint8 out, truncated.
+      "tensorflow" is `tf.image.resize` without antialias (bilinear between half-pixel centres, edges held).
     rounding: how "shortest" and "longest" round the other side ("truncate" as torchvision, "round" as timm).
+    border: what "scipy" takes to lie beyond the edge, the picture mirrored or zeros.
     """
 
     name: ClassVar[str] = "resize"
@@ -74,8 +80,9 @@ class Resize:
     mode: Literal["squash", "shortest", "longest"] = "squash"
     interpolation: Interpolation = "bicubic"
     antialias: bool = True
-    library: Literal["pillow", "scipy"] = "pillow"
+    library: Literal["pillow", "scipy", "tensorflow"] = "pillow"
     rounding: Literal["truncate", "round"] = "truncate"
+    border: Literal["mirror", "zeros"] = field(default="mirror", metadata=LATER)
 
     def __post_init__(self) -> None:
         if min(self.size) < 1:
@@ -84,6 +91,10 @@ class Resize:
             raise UsageError("resize: Pillow always low-passes when shrinking; use library 'scipy'")
         if self.library == "scipy" and self.interpolation not in _SPLINE_ORDER:
             raise UsageError(f"resize: library 'scipy' has no {self.interpolation} interpolation")
+        if self.library == "tensorflow" and (self.antialias or self.interpolation != "bilinear"):
+            raise UsageError("resize: library 'tensorflow' is bilinear without antialias here")
+        if self.library == "pillow" and self.border != "mirror":
+            raise UsageError("resize: Pillow knows nothing beyond the edge; use library 'scipy'")
 
     def target(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) that an image of this height and width is resampled to."""
@@ -102,7 +113,9 @@ class Resize:
         if shape == pixels.shape[:2]:
             return pixels
         if self.library == "scipy":
-            return _scipy_resize(pixels, shape, _SPLINE_ORDER[self.interpolation], self.antialias)
+            return self._scipy(pixels, shape)
+        if self.library == "tensorflow":
+            return _tensorflow_resize(pixels, shape)
         return _pil_resize(pixels, shape, _PIL[self.interpolation])
 
     def describe(self) -> str:
@@ -112,7 +125,28 @@ class Resize:
             "shortest": "keeping the aspect ratio, to cover {h}x{w}",
             "longest": "keeping the aspect ratio, to fit inside {h}x{w}",
         }[self.mode].format(h=self.size[0], w=self.size[1])
-        return f"resize {how} ({self.interpolation}, {self.library}{', antialiased' * self.antialias})"
+        beyond = ", zeros beyond the edge" if self.border == "zeros" else ""
+        return (
+            f"resize {how} ({self.interpolation}, {self.library}{', antialiased' * self.antialias}{beyond})"
+        )
+
+    def _scipy(self, pixels: Pixels, shape: tuple[int, int]) -> Pixels:
+        """What `skimage.transform.resize(..., preserve_range=True)` computes, without scikit-image."""
+        from scipy import ndimage
+
+        order = _SPLINE_ORDER[self.interpolation]
+        beyond, zoom_beyond = ("mirror",) * 2 if self.border == "mirror" else ("constant", "grid-constant")
+        source: NDArray[np.float64] = pixels.astype(np.float64)
+        factors = np.array(pixels.shape[:2]) / np.array(shape)
+        if self.antialias:
+            sigma = (*np.maximum(0, (factors - 1) / 2), 0.0)
+            source = ndimage.gaussian_filter(source, sigma, mode=beyond)
+        zoomed: Pixels = ndimage.zoom(
+            source, (*(1 / factors), 1), order=order, mode=zoom_beyond, grid_mode=True
+        )
+        if order > 1:  # splines overshoot; scikit-image clips to the range of the image before filtering
+            zoomed = np.clip(zoomed, pixels.min(), pixels.max())
+        return zoomed.astype(pixels.dtype if pixels.dtype == np.uint8 else np.float32)
 
 
 def _pil_resize(pixels: Pixels, shape: tuple[int, int], filter_: PilImage.Resampling) -> Pixels:
@@ -126,19 +160,18 @@ def _pil_resize(pixels: Pixels, shape: tuple[int, int], filter_: PilImage.Resamp
     return np.stack(planes, axis=2)
 
 
-def _scipy_resize(pixels: Pixels, shape: tuple[int, int], order: int, antialias: bool) -> Pixels:
-    """What `skimage.transform.resize(..., preserve_range=True)` computes, without scikit-image."""
-    from scipy import ndimage
-
-    source: NDArray[np.float64] = pixels.astype(np.float64)
-    factors = np.array(pixels.shape[:2]) / np.array(shape)
-    if antialias:
-        sigma = (*np.maximum(0, (factors - 1) / 2), 0.0)
-        source = ndimage.gaussian_filter(source, sigma, mode="mirror")
-    zoomed: Pixels = ndimage.zoom(source, (*(1 / factors), 1), order=order, mode="mirror", grid_mode=True)
-    if order > 1:  # splines overshoot; scikit-image clips to the range of the image before filtering
-        zoomed = np.clip(zoomed, pixels.min(), pixels.max())
-    return zoomed.astype(pixels.dtype if pixels.dtype == np.uint8 else np.float32)
+def _tensorflow_resize(pixels: Pixels, shape: tuple[int, int]) -> Pixels:
+    """In float32 and in TensorFlow's order of operations: truncation to uint8 shows the last bit."""
+    source = pixels.astype(np.float32)
+    for axis, length in ((1, shape[1]), (0, shape[0])):
+        scale = np.float32(source.shape[axis]) / np.float32(length)
+        at = (np.arange(length, dtype=np.float32) + np.float32(0.5)) * scale - np.float32(0.5)
+        below = np.floor(at)
+        low = source.take(np.maximum(below, 0).astype(np.intp), axis=axis)
+        high = source.take(np.minimum(np.ceil(at), source.shape[axis] - 1).astype(np.intp), axis=axis)
+        weight = (at - below).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
+        source = low + (high - low) * weight
+    return source.astype(pixels.dtype if pixels.dtype == np.uint8 else np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

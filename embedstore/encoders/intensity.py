@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.contracts.image import ImageInput
+from embedstore.encoders.parent import Extremes, Percentiles
 from embedstore.errors import UsageError
 
 Pixels = NDArray[Any]
@@ -113,6 +114,10 @@ class ClipMinMax:
         scaled: Pixels = np.clip((values - low) / np.maximum(high - low, _TINY), 0, 1)
         return scaled
 
+    def statistic(self) -> Extremes | None:
+        """What is to be known of a whole volume; None when each image is for itself."""
+        return Extremes() if self.parent else None
+
     def describe(self) -> str:
         """In words."""
         whose = "the volume's (a lone image's own)" if self.parent else "this image's"
@@ -154,6 +159,10 @@ class PercentileWindow:
             scaled[values == 0] = 0
         result: Pixels = scaled.astype(np.float32, copy=False)
         return result
+
+    def statistic(self) -> Percentiles | None:
+        """What is to be known of a whole volume; None when each image is for itself."""
+        return Percentiles(self.low, self.high, self.nonzero) if self.parent else None
 
     def describe(self) -> str:
         """In words."""

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from embedstore.contracts.image import F32, ImageInput, Intensity
+from embedstore.contracts.image import F32, Image, ImageInput, Intensity
 from embedstore.encoders.batching import Rate, batched, check_texts, fastest, in_batches, stack
 from embedstore.encoders.field_of_view import CropFieldOfView
 from embedstore.encoders.geometry import CenterCrop, CropRoi, Pad, Resize
@@ -34,6 +34,7 @@ from embedstore.encoders.intensity import (
     Window,
     ZScore,
 )
+from embedstore.encoders.parent import Statistic
 from embedstore.encoders.windows import Windows, ct_window
 from embedstore.errors import UsageError
 
@@ -120,9 +121,25 @@ class Recipe:
             pixels = step.apply(pixels, image)
         return np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32)
 
+    def parent_statistic(self) -> Statistic | None:
+        """An empty statistic of a whole volume that this recipe wants, None when it wants none."""
+        for step in self.steps:
+            if isinstance(step, ClipMinMax | PercentileWindow):
+                return step.statistic()
+        return None
+
+    def add_to(self, statistic: Statistic, image: Image) -> None:
+        """Count one slice of the volume in, as it is when it comes to the step that wants the statistic."""
+        pixels = image.pixels
+        for step in self.steps:
+            if isinstance(step, ClipMinMax | PercentileWindow):
+                break
+            pixels = step.apply(pixels, ImageInput(image))
+        statistic.add(pixels)
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, complete: `from_json` gives an equal recipe."""
-        steps = [{"step": step.name, **_plain(asdict(step))} for step in self.steps]
+        steps = [{"step": step.name, **_plain(step)} for step in self.steps]
         return {"wants": self.wants, "steps": steps}
 
     @classmethod
@@ -140,8 +157,9 @@ class Recipe:
         return "; ".join((f"{self.wants} pixels", *(step.describe() for step in self.steps)))
 
 
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+def _plain(step: Step) -> dict[str, Any]:
+    settled = {f.name for f in fields(step) if f.metadata.get("later") and getattr(step, f.name) == f.default}
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(step).items() if k not in settled}
 
 
 def _step(entry: Any) -> Step:

@@ -6,7 +6,8 @@ Image: grey 8x8 thumbnail, 16-bin histogram, mean and spread; text: signed hashi
 compare by their looks, texts by their words, and an image against a text by chance.
 
 Profiles show what a recipe can ask for: `ct` and `ct-windows` read Hounsfield units, through one named window
-or three as channels, `pet` reads standardised uptake values.
+or three as channels, `ct-volume` and `mr-volume` scale the slices of a volume alike, `pet` reads
+standardised uptake values.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from embedstore.contracts.encoder import EncoderSpec, LoadRequest, TowerSpec, We
 from embedstore.contracts.image import F32, ImageInput
 from embedstore.encoders.batching import check_texts, in_batches, stack
 from embedstore.encoders.geometry import CropRoi, Resize
-from embedstore.encoders.intensity import Rescale, ToGrey, Window
+from embedstore.encoders.intensity import ClipMinMax, PercentileWindow, Rescale, ToGrey, Window
 from embedstore.encoders.preprocess import Recipe
 from embedstore.encoders.windows import Windows, ct_window
 from embedstore.errors import UsageError
@@ -40,6 +41,9 @@ _RECIPES: Mapping[str, Recipe] = types.MappingProxyType(
         "ct-windows": Recipe(
             (CropRoi(), ToGrey(), Windows.named("lung", "mediastinum", "bone"), _THUMBNAIL), wants="hu"
         ),
+        # Two rules that scale the slices of a volume alike: by its extremes, by its percentiles.
+        "ct-volume": Recipe((ClipMinMax(low=-160, high=240), CropRoi(), ToGrey(), _THUMBNAIL), wants="hu"),
+        "mr-volume": Recipe((PercentileWindow(), CropRoi(), ToGrey(), _THUMBNAIL), wants="raw"),
         # Up to 10 g/ml, as FDG is commonly read.
         "pet": Recipe((CropRoi(), ToGrey(), Window(center=5.0, width=10.0), _THUMBNAIL), wants="suv"),
     }

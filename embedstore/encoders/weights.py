@@ -4,6 +4,7 @@ person who has none. The libraries that read it stay in the plugins: nothing hea
 from __future__ import annotations
 
 import os
+import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -13,10 +14,14 @@ from typing import Any
 
 from embedstore.contracts.encoder import LoadRequest, WeightsReport
 from embedstore.errors import Refused, WeightsMissing
+from embedstore.fingerprint import file_sha256
 
 _TORCH = (b"PK\x03\x04", b"\x80\x02")  # torch.save since 1.6 writes a zip archive, before that a pickle
 _BROKEN = "it is truncated, or no PyTorch checkpoint"
+_DAMAGED = "a damaged zip archive; download it again"
+_OBJECT = re.compile(r"GLOBAL (\S+)")  # where torch names the class it did not construct
 _SHOWN = 4
+_LARGEST_TABLE = 64 << 20  # bytes of the pickle that names the tensors; MedSAM2's has 0.1 MB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,17 +101,23 @@ def not_downloaded(path: Path, gated: bool = False) -> str:
     """Empty, or one line that says what came in place of the weights: nothing, a web page, a pointer."""
     try:
         with path.open("rb") as stream:
-            head = stream.read(256)
+            found = _came_instead(stream.read(256))
     except OSError as error:
         return f"{path} cannot be read ({error.strerror})"
-    if not head:
-        return f"{path} is empty; download it again"
-    if head.lstrip().startswith((b"<", b"{")):
+    if found == "a web page":
         remedy = "the terms have to be accepted before the download" if gated else "download the file itself"
         return f"{path} is a web page, not a checkpoint: {remedy}"
-    if head.startswith(b"version https://git-lfs"):
+    if found == "a Git LFS pointer":
         return f"{path} is a Git LFS pointer, not a checkpoint; download the file itself"
-    return ""
+    return f"{path} is empty; download it again" if found else ""
+
+
+def _came_instead(head: bytes) -> str:
+    if not head:
+        return "empty"
+    if head.lstrip().startswith((b"<", b"{")):
+        return "a web page"
+    return "a Git LFS pointer" if head.startswith(b"version https://git-lfs") else ""
 
 
 def unlike_a_checkpoint(path: Path, gated: bool = False) -> str:
@@ -129,17 +140,84 @@ def read_checkpoint(path: Path, load: Callable[[bool], Any], refused: Callable[[
     """
     try:
         with path.open("rb") as stream:
-            old_pickle = stream.read(1) == b"\x80"
+            head = stream.read(256)
             archive = zipfile.is_zipfile(stream)
+    except zipfile.BadZipFile:  # an archive of several disks
+        raise refused(f"it is {_DAMAGED}") from None
     except OSError as error:
         raise WeightsMissing(f"{path} cannot be read ({error.strerror})") from error
+    wrong = _came_instead(head) or (_wrong_archive(path) if archive else _other_format(head))
+    if wrong:
+        raise refused(f"it is {wrong}")
     try:
         return load(archive)
     except UnpicklingError as error:
-        code = "it holds Python objects besides tensors, which could run code"
-        raise refused(code if archive or old_pickle else _BROKEN) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if not archive and not head.startswith(b"\x80"):
+            raise refused(_BROKEN) from error
+        named = _OBJECT.search(str(error))
+        found = f"Python objects ({named[1]})" if named else "Python objects"
+        raise refused(f"expected tensors only, found {found}, which could run code") from error
+    except Exception as error:  # a damaged or hostile file makes torch.load raise anything at all
         raise refused(_BROKEN) from error
+
+
+def _other_format(head: bytes) -> str:
+    return "a safetensors file" if head[8:9] == b"{" else ""
+
+
+def _wrong_archive(path: Path) -> str:
+    """Empty, or what a zip archive is that torch.save did not write; nothing is unpacked.
+
+    torch.save stores without compression, so that an honest archive's members are no larger than the file.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return _DAMAGED
+    if any("/code/" in member.filename for member in members):
+        return "a TorchScript archive: a program, which is not run"
+    size, declared = path.stat().st_size, sum(member.file_size for member in members)
+    if declared > size or any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        return f"a packed archive, not one of torch.save: {declared} bytes in a file of {size}"
+    tables = [member.file_size for member in members if member.filename.endswith("data.pkl")]
+    if len(tables) != 1:
+        return "a zip archive with no PyTorch checkpoint in it"
+    return "a list of names larger than any checkpoint's" if tables[0] > _LARGEST_TABLE else ""
+
+
+def check_sizes(path: Path, tensors: Iterable[Any], refused: Callable[[str], Refused]) -> None:
+    """Raise what `refused` makes when torch tensors claim more values than the file has room for.
+
+    A few bytes can be laid out as a tensor of any shape; copying it would fill the memory.
+    """
+    declared = sum(int(one.numel()) * int(one.element_size()) for one in tensors)
+    size = path.stat().st_size
+    if declared > size:
+        raise refused(f"its tensors claim {declared} bytes, the file has {size}")
+
+
+def require_trust(path: Path, trust: str | None, instead: str) -> None:
+    """A file that is a program is run only when its sha256 was typed by who reviewed it.
+
+    instead: what would not need that, the words after "or". Raises Refused with the sha256 to type.
+    """
+    sha256 = file_sha256(path)
+    if trust == sha256:
+        return
+    other = f"--trust-code names another file (sha256 {trust[:12]}...): " if trust else ""
+    raise Refused(
+        f"{path} is a program, not only weights: {other}review it and add --trust-code {sha256}, or {instead}"
+    )
+
+
+def is_torchscript(path: Path) -> bool:
+    """Whether a file is a TorchScript archive; its list of members is read."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def some(keys: Iterable[object]) -> str:

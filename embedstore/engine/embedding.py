@@ -9,7 +9,7 @@ import numpy as np
 
 from embedstore.contracts.encoder import Encoder, PortableEncoder, StagedEncoder
 from embedstore.contracts.executor import Done, Executor, Failed
-from embedstore.contracts.image import F32, Image, ImageInput
+from embedstore.contracts.image import F32, ImageInput
 from embedstore.engine.encoders import load_encoder, tower_of
 from embedstore.engine.precision import PrecisionCheck
 from embedstore.engine.reading import Decoder, DecodeWork, Preparation, Prepared, Refusal, Task
@@ -21,7 +21,7 @@ from embedstore.settings import Limits
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Embedded:
-    """Vectors of the assets at `positions` of a task, and what went wrong with the others."""
+    """Vectors of the subjects at `positions` of a task, and what went wrong with the others."""
 
     positions: tuple[int, ...]
     vectors: F32
@@ -105,11 +105,10 @@ class Forward:
         positions = tuple(p for p, good in zip(prepared.positions, usable, strict=True) if good)
         return Embedded(positions, vectors[usable], (*prepared.refusals, *refusals))
 
-    def _forward(self, inputs: tuple[F32, ...] | tuple[Image, ...]) -> F32:
+    def _forward(self, inputs: tuple[F32, ...] | tuple[ImageInput, ...]) -> F32:
         tensors = [one for one in inputs if isinstance(one, np.ndarray)]
         if len(tensors) != len(inputs) or not isinstance(self._encoder, StagedEncoder):
-            images = [ImageInput(one) for one in inputs if isinstance(one, Image)]
-            return self._encoder.encode_images(images)
+            return self._encoder.encode_images([one for one in inputs if isinstance(one, ImageInput)])
         if len({one.shape for one in tensors}) != 1:
             raise UsageError("the encoder's recipe gives inputs of different sizes; its plugin is broken")
         size = self._encoder.batch_size

@@ -77,6 +77,11 @@ def tower_of(encoder: Encoder, kind: TowerKind) -> TowerSpec:
     return tower
 
 
+def takes_regions(tower: TowerSpec) -> bool:
+    """Whether a region of interest makes a difference to the tower's vectors."""
+    return tower.regions or any(step.get("step") == "crop_roi" for step in tower.preprocess.get("steps", ()))
+
+
 def space_of(tower: TowerSpec) -> str:
     """The fingerprint of a bound tower's space."""
     if tower.space is None:

@@ -10,24 +10,25 @@ from itertools import chain, islice
 
 import numpy as np
 
-from embedstore import discovery
 from embedstore.contracts.encoder import TunableEncoder
-from embedstore.contracts.executor import Done, Executor, ExecutorFactory, Failed, WarmExecutor
+from embedstore.contracts.executor import Done, Failed
 from embedstore.contracts.image import F32
 from embedstore.contracts.record import Asset
 from embedstore.engine.admission import keeper_for, provenance_of
 from embedstore.engine.ahead import ahead
 from embedstore.engine.deidentified import STAGE
 from embedstore.engine.embedding import Embedded, EmbedWork, embed_beside
+from embedstore.engine.executors import executor, reading_executor
 from embedstore.engine.grouping import in_groups, in_growing_groups
 from embedstore.engine.precision import APPROXIMATE, IMAGES, PrecisionCheck
-from embedstore.engine.reading import DescribeWork, Task
+from embedstore.engine.reading import Subject, Task
 from embedstore.engine.recording import Found, Recorder
 from embedstore.engine.requests import IngestReport, IngestRequest, Progress
 from embedstore.engine.survey import Entry, Survey, Surveyed
 from embedstore.engine.targets import SpaceMoved, Targets
+from embedstore.engine.volumes import Volumes, asset_of
+from embedstore.engine.wholes import check_pools, derive, derived_spaces, expect_parts
 from embedstore.engine.workspace import Workspace
-from embedstore.settings import Settings
 from embedstore.storage.batches import ItemKey
 
 _POOL_TASK_IMAGES = 32
@@ -63,8 +64,10 @@ class _Ingest:
         self._catalog = workspace.catalog
         self._request = request
         self._progress = progress
+        check_pools(request.pool)
         self._keeper = keeper_for(workspace.catalog, request)
-        self._reading = _reading(workspace.settings, request)  # its processes start while encoders are loaded
+        # Its processes start while encoders are loaded.
+        self._reading = reading_executor(workspace.settings, request.cut)
         self._targets = Targets(workspace, request, trust)
         self._reports: list[Found] = []
         self._deferred: list[Found] = []
@@ -80,11 +83,15 @@ class _Ingest:
     def run(self) -> IngestReport:
         settings = self._workspace.settings
         survey = Survey(self._catalog, self._request, settings.limits, self._reading, self._keeper)
-        sources = survey.sources(self._targets.space("image").id, self._targets.space("text").id)
+        space = self._targets.space("image")
+        self._volumes = Volumes(self._catalog, space, self._request, self._reading, settings.limits)
+        sources = survey.sources(space.id, self._targets.space("text").id)
+        expect_parts(self._workspace, space)
         run = self._catalog.begin_run("ingest", self._arguments())
         self._recorder = Recorder(self._catalog, run)
         started = time.monotonic()
-        self._embed(self._lacking(self._met(ahead(sources, _SURVEYED_AHEAD))))
+        met = self._met(ahead(sources, _SURVEYED_AHEAD))
+        self._embed(self._lacking(self._volumes.together(met)))
         while self._deferred:  # the same bytes met twice in this run, once the first of them is committed
             again, self._deferred, self._claimed = self._deferred, [], set()
             self._embed(self._lacking(again))
@@ -93,8 +100,10 @@ class _Ingest:
         self._recorder.flush()
         seconds = time.monotonic() - started
         self._catalog.link_reports()
+        wholes = derive(self._workspace, space, self._request.pool)
         self._save_indexes()
         report = self._recorder.tally.report(run, survey.unmatched_rows, seconds)
+        report = replace(report, wholes=wholes)
         counts = {
             "seen": report.seen,
             "added": report.added,
@@ -111,6 +120,7 @@ class _Ingest:
             **provenance_of(self._keeper, request),
             "cut": asdict(request.cut),
             "workers": request.workers,
+            "pool": list(request.pool),
         }
 
     # From sources to what still lacks a vector.
@@ -211,15 +221,16 @@ class _Ingest:
         else:
             if not choice.threads:  # cores are shared out, not fought over
                 choice = replace(choice, threads=max(1, (os.cpu_count() or 1) // workers))
-            yield from _executor("pool", workers).run(EmbedWork(choice, limits), tasks)
+            yield from executor("pool", workers).run(EmbedWork(choice, limits), tasks)
 
     def _task(self, group: list[Found]) -> Task:
         number = self._tasks = self._tasks + 1
         self._under_way[number] = group
-        entries = [entry for _, entry in group]
-        assets = tuple(e.read or e.found for e in entries if isinstance(e.found, Asset))
-        sights = tuple(entry.sight for entry in entries)
-        return Task(number, assets, sights if any(sights) else ())
+        return Task(number, tuple(map(self._subject, group)))
+
+    def _subject(self, found: Found) -> Subject:
+        asset = asset_of(found)
+        return Subject(asset, found[1].sight, parent_range=self._volumes.range_of(asset))
 
     def _tune(self, encoder: object) -> None:
         if isinstance(encoder, TunableEncoder):
@@ -268,20 +279,8 @@ class _Ingest:
             self._recorder.embedded(self._targets.space("image").id, found, np.concatenate(vectors))
 
     def _save_indexes(self) -> None:
-        for kind in ("image", "text"):
-            space = self._targets.space(kind)
+        images, texts = self._targets.space("image"), self._targets.space("text")
+        for space in (images, texts, *derived_spaces(self._workspace, images)):
             if self._catalog.last_seq(space.id):
                 self._progress("indexing", 0, None)
                 self._workspace.indexes.save(space)
-
-
-def _reading(settings: Settings, request: IngestRequest) -> Executor:
-    executor = _executor("apart" if settings.reading == "apart" else "serial", 1)
-    if isinstance(executor, WarmExecutor):
-        executor.warm(DescribeWork(settings.limits, request.cut))
-    return executor
-
-
-def _executor(name: str, workers: int) -> Executor:
-    factory: ExecutorFactory = discovery.find_plugin(discovery.EXECUTORS, name).load()
-    return factory.create(workers)

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from embedstore.engine.requests import Finding, Progress, Status
+from embedstore.engine.wholes import derive, pooling_of
 from embedstore.engine.workspace import Workspace
 from embedstore.errors import StoreDamaged
 from embedstore.storage.migrate import current_revision
 from embedstore.storage.verify import verify as verify_truth
+from embedstore.storage.wholes import WHOLE_KIND
 
 
 def status(workspace: Workspace) -> Status:
@@ -24,6 +26,7 @@ def status(workspace: Workspace) -> Status:
             "kinds": list(space.kinds),
             "dim": space.dim,
             "vectors": counts.vectors.get(space.fingerprint, 0),
+            "pooling": pooling_of(space).text if WHOLE_KIND in space.kinds else None,
             "indexes": workspace.indexes.names(space),
             "check": workspace.check_of(space),
         }
@@ -61,7 +64,12 @@ def _bytes_below(folder: Path) -> int:
 def verify(workspace: Workspace) -> tuple[Finding, ...]:
     """Every checksum, the log against the vectors, every index snapshot against the log; () when sound."""
     found = [
-        Finding(what=finding.what, file=finding.file, detail=finding.detail, remedy=_remedy(finding.file))
+        Finding(
+            what=finding.what,
+            file=finding.file,
+            detail=finding.detail,
+            remedy=_remedy(finding.what, finding.file),
+        )
         for finding in verify_truth(workspace.catalog)
     ]
     for space in workspace.catalog.spaces():
@@ -76,17 +84,21 @@ def verify(workspace: Workspace) -> tuple[Finding, ...]:
     return tuple(found)
 
 
-def _remedy(file: str) -> str:
+def _remedy(what: str, file: str) -> str:
     if "segments" in file:
         return "restore this file from a backup, or ingest the images again into a new store"
+    if what == "wholes":
+        return "run: embedstore reindex"
     if "arrays" in file:
         return "fit the bridge or head again under a new name"
     return "restore the store from a backup"
 
 
 def reindex(workspace: Workspace, progress: Progress) -> tuple[Mapping[str, Any], ...]:
-    """Rebuild every index from the stored vectors."""
+    """Bring wholes up to their parts, then rebuild every index from the stored vectors."""
     done: list[Mapping[str, Any]] = []
+    for base in workspace.spaces_of("image"):
+        derive(workspace, base)
     for space in workspace.catalog.spaces():
         for name in sorted({*workspace.indexes.names(space), "faiss"}):
             progress("indexing", len(done), None)

@@ -16,8 +16,10 @@ from embedstore.errors import EmbedstoreError, ReadFailure
 from embedstore.fingerprint import stream_sha256
 from embedstore.privacy.profile import Profile
 from embedstore.readers.choose import ReaderSet
+from embedstore.readers.regions import Misfit, Region, Regions, Unmarked
 from embedstore.settings import Limits
 
+REGION, MASK = "region", "mask"
 Preparation = Callable[[ImageInput], F32]
 
 
@@ -41,20 +43,34 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Task:
-    """Images that are decoded and encoded together: all that crosses to a worker.
+class Subject:
+    """One image to be encoded.
 
-    sights: how each may be seen, None for all of it; empty when none is limited.
+    sight: how it may be seen, None for all of it. region: the part of it that the vector is of, None for the
+    whole. parent_range: statistics of its volume for the recipe, see `contracts.image.ImageInput`.
     """
 
+    asset: Asset
+    sight: Sight | None = None
+    region: Region | None = None
+    parent_range: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Task:
+    """Images that are decoded and encoded together: all that crosses to a worker."""
+
     number: int
-    assets: tuple[Asset, ...]
-    sights: tuple[Sight | None, ...] = ()
+    subjects: tuple[Subject, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why one asset of a task has no vector. stage: "read", "privacy", "preprocess" or "encode"."""
+    """Why one subject of a task has no vector.
+
+    stage: "read", "privacy", "region" (it has no pixel of it), "mask" (the region cannot be read or does not
+    fit), "preprocess" or "encode".
+    """
 
     position: int
     stage: str
@@ -63,10 +79,10 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """Inputs of the assets at `positions` of a task: for the network, or images as they were decoded."""
+    """Inputs of the subjects at `positions` of a task: for the network, or images as they were decoded."""
 
     positions: tuple[int, ...]
-    inputs: tuple[F32, ...] | tuple[Image, ...]
+    inputs: tuple[F32, ...] | tuple[ImageInput, ...]
     refusals: tuple[Refusal, ...]
 
 
@@ -142,17 +158,22 @@ class Decoder:
         self._readers = readers
         self._wants = wants
         self._preparation = preparation
+        self._regions = Regions(readers)
 
     def prepare(self, task: Task) -> Prepared:
         """Read, and preprocess where that can be done apart from the network."""
-        positions, inputs, refusals = list[int](), list[F32 | Image](), list[Refusal]()
-        for position, asset in enumerate(task.assets):
+        positions, inputs, refusals = list[int](), list[F32 | ImageInput](), list[Refusal]()
+        for position, subject in enumerate(task.subjects):
             try:
-                image = self._seen(asset, task.sights[position] if task.sights else None)
-                inputs.append(image if self._preparation is None else self._preparation(ImageInput(image)))
+                given = self._given(subject)
+                inputs.append(given if self._preparation is None else self._preparation(given))
                 positions.append(position)
             except Withheld as withheld:
                 refusals.append(Refusal(position, STAGE, str(withheld)))
+            except Unmarked as unmarked:
+                refusals.append(Refusal(position, REGION, str(unmarked)))
+            except Misfit as misfit:
+                refusals.append(Refusal(position, MASK, misfit.reason))
             except ReadFailure as failure:
                 refusals.append(Refusal(position, "read", failure.reason))
             except EmbedstoreError as error:
@@ -162,6 +183,13 @@ class Decoder:
             except Exception as error:  # a decoder's own error may quote the file: only its kind is kept
                 refusals.append(Refusal(position, "read", f"unreadable ({type(error).__name__})"))
         return Prepared(tuple(positions), tuple(inputs), tuple(refusals))  # type: ignore[arg-type]
+
+    def _given(self, subject: Subject) -> ImageInput:
+        image = self._seen(subject.asset, subject.sight)
+        roi = None
+        if subject.region is not None:
+            roi = self._regions.mask(subject.region, subject.asset, image)
+        return ImageInput(image, roi, subject.parent_range)
 
     def _seen(self, asset: Asset, sight: Sight | None) -> Image:
         image = self._readers.read(asset, self._wants)

@@ -44,7 +44,8 @@ class IngestRequest:
     reports, metadata: CSV files. mapping: CSV column to field. site: for items whose file and CSV name none.
     workers: 0 or 1 encodes in this process, more starts that many. deidentify: privacy profile
     with its options (`basic+modified-dates`), with the key's file; keep: attributes that pass although no
-    rule names them.
+    rule names them. pool: how parts become wholes, see `engine.pooling`; poolings that the store has already
+    are kept up without being asked for.
     """
 
     paths: tuple[Path, ...]
@@ -59,6 +60,22 @@ class IngestRequest:
     deidentify: str | None = None
     key: Path | None = None
     keep: tuple[str, ...] = ()
+    pool: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Derived:
+    """What was done to the wholes of one pooling. made: rows added or replaced; gone: taken away.
+
+    wholes: how many there are. empty: wholes of which no part counts.
+    """
+
+    space: str
+    pooling: str
+    wholes: int
+    made: int
+    gone: int
+    empty: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +108,7 @@ class IngestReport:
     images_per_s: float
     skips: tuple[Outcome, ...]
     failures: tuple[Outcome, ...]
+    wholes: tuple[Derived, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from embedstore.contracts.record import Asset
 from embedstore.engine.bridges import OpenBridge, bridge_between
 from embedstore.engine.encoders import tower_of
 from embedstore.engine.indexing import gatherer
+from embedstore.engine.ranges import range_in_file
 from embedstore.engine.workspace import Workspace
 from embedstore.errors import BridgeMissing, NotFound, ReadFailure, UsageError
 from embedstore.indexes.search import search_groups, search_vectors
@@ -27,7 +28,7 @@ from embedstore.storage.records import SpaceRow
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Aim:
+class Aim:
     """A query vector, the space whose vectors it is compared with, and the bridge they meet over, if any."""
 
     vector: F32
@@ -40,14 +41,11 @@ def search(workspace: Workspace, query: Query) -> Answer:
 
     Raises UsageError, FilterError, NotFound (an id, a file), BridgeMissing, ReadFailure (the query's file).
     """
-    if sum(given is not None for given in (query.image, query.text, query.like)) != 1:
-        raise UsageError("give exactly one of --image, --text and --like")
-    if query.k < 1:
-        raise UsageError(f"-k must be at least 1, not {query.k}")
+    check(query)
     where = parse_where(query.where) if query.where else None
-    aim = _aim(workspace, query)
+    aim = aim_of(workspace, query)
     allow = _allowed(workspace, query, where, aim.space)
-    ids, scores, exact = _nearest(workspace, query, aim, allow)
+    ids, scores, exact = nearest(workspace, query, aim, allow)
     catalog = workspace.catalog
     items = catalog.items(catalog.vector_items(aim.space.id, ids).items.tolist())
     hits = tuple(
@@ -66,7 +64,17 @@ def search(workspace: Workspace, query: Query) -> Answer:
     )
 
 
-def _unused_bridge(workspace: Workspace, query: Query, aim: _Aim) -> str:
+def check(query: Query) -> None:
+    """Raises UsageError for a query that makes no sense."""
+    if sum(given is not None for given in (query.image, query.text, query.like)) != 1:
+        raise UsageError("give exactly one of --image, --text and --like")
+    if query.k < 1:
+        raise UsageError(f"-k must be at least 1, not {query.k}")
+    if query.pool is not None and query.within != "wholes":
+        raise UsageError("--pool is about wholes; look for them with --in wholes")
+
+
+def _unused_bridge(workspace: Workspace, query: Query, aim: Aim) -> str:
     """What to say of a bridge that was named and not needed. Raises NotFound for an unknown name."""
     if query.bridge is None or aim.bridge is not None:
         return ""
@@ -76,7 +84,8 @@ def _unused_bridge(workspace: Workspace, query: Query, aim: _Aim) -> str:
     )
 
 
-def _aim(workspace: Workspace, query: Query) -> _Aim:
+def aim_of(workspace: Workspace, query: Query) -> Aim:
+    """What a query for images or reports is compared with. Raises as `search` does."""
     wanted: TowerKind = "image" if query.within == "images" else "text"
     if query.like is not None:
         return _aim_from_item(workspace, query, query.like)
@@ -91,7 +100,7 @@ def _aim(workspace: Workspace, query: Query) -> _Aim:
     return _aim_from_text(workspace, query, text, wanted)
 
 
-def _aim_from_item(workspace: Workspace, query: Query, item_id: int) -> _Aim:
+def _aim_from_item(workspace: Workspace, query: Query, item_id: int) -> Aim:
     item = workspace.catalog.item(item_id)
     kind: TowerKind = "image" if item.kind == "image" else "text"
     wanted: TowerKind = "image" if query.within == "images" else "text"
@@ -102,27 +111,28 @@ def _aim_from_item(workspace: Workspace, query: Query, item_id: int) -> _Aim:
     return _meet(workspace, query, vectors[0], space, kind, wanted)
 
 
-def _aim_from_text(workspace: Workspace, query: Query, text: str, wanted: str) -> _Aim:
+def _aim_from_text(workspace: Workspace, query: Query, text: str, wanted: str) -> Aim:
     if wanted == "text":
         space = workspace.space("text", query.encoder)
-        return _Aim(workspace.encoder_of(space, "text").encode_texts([text])[0], space)
+        return Aim(workspace.encoder_of(space, "text").encode_texts([text])[0], space)
     images = workspace.space("image", query.encoder)
-    if "text" in images.kinds or _speaks(workspace, images):
-        return _Aim(workspace.encoder_of(images, "text").encode_texts([text])[0], images)
+    if "text" in images.kinds or speaks(workspace, images):
+        return Aim(workspace.encoder_of(images, "text").encode_texts([text])[0], images)
     bridge = bridge_between(workspace, images, query.bridge)
     texts = workspace.catalog.space(bridge.text_space)
     vector = workspace.encoder_of(texts, "text").encode_texts([text])[0]
-    return _Aim(vector, images, bridge)
+    return Aim(vector, images, bridge)
 
 
-def _speaks(workspace: Workspace, space: SpaceRow) -> bool:
+def speaks(workspace: Workspace, space: SpaceRow) -> bool:
+    """Whether texts are in the space of the images."""
     return bool(space.spec.get("shared_space"))
 
 
-def _meet(workspace: Workspace, query: Query, vector: F32, space: SpaceRow, kind: str, wanted: str) -> _Aim:
+def _meet(workspace: Workspace, query: Query, vector: F32, space: SpaceRow, kind: str, wanted: str) -> Aim:
     """Bring a vector of one kind to the space that is searched, over a bridge when they differ."""
-    if kind == wanted or _speaks(workspace, space):
-        return _Aim(vector, space)
+    if kind == wanted or speaks(workspace, space):
+        return Aim(vector, space)
     images = space if kind == "image" else workspace.space("image", query.encoder)
     bridge = bridge_between(workspace, images, query.bridge)
     other = workspace.catalog.space(bridge.image_space if wanted == "image" else bridge.text_space)
@@ -130,7 +140,7 @@ def _meet(workspace: Workspace, query: Query, vector: F32, space: SpaceRow, kind
         raise BridgeMissing(
             f"bridge '{bridge.name}' does not start from the query's space; fit one that does"
         )
-    return _Aim(vector, other, bridge)
+    return Aim(vector, other, bridge)
 
 
 def embed_file(workspace: Workspace, space: SpaceRow, path: Path) -> F32:
@@ -140,13 +150,15 @@ def embed_file(workspace: Workspace, space: SpaceRow, path: Path) -> F32:
         raise NotFound(f"{path}: no such file")
     encoder = workspace.encoder_of(space, "image")
     try:
-        found = next((one for one in readers.describe(FileSource.of(path)) if isinstance(one, Asset)), None)
-        if found is None:
+        found = [one for one in readers.describe(FileSource.of(path)) if isinstance(one, Asset)]
+        if not found:
             raise UsageError(f"{path}: holds no image; use --text for words")
-        image = readers.read(found, tower_of(encoder, "image").wants)
+        tower = tower_of(encoder, "image")
+        image = readers.read(found[0], tower.wants)
+        scale = range_in_file(readers, tower.preprocess, found[0], found)
     except ReadFailure as failure:
         raise ReadFailure(f"{path}: {failure.reason}") from None
-    vector: F32 = encoder.encode_images([ImageInput(image)])[0]
+    vector: F32 = encoder.encode_images([ImageInput(image, parent_range=scale)])[0]
     return vector
 
 
@@ -156,7 +168,8 @@ def _allowed(workspace: Workspace, query: Query, where: Where | None, space: Spa
     return workspace.catalog.vector_ids(space.id, where, kind, excluded)
 
 
-def _nearest(workspace: Workspace, query: Query, aim: _Aim, allow: I64) -> tuple[I64, F32, bool]:
+def nearest(workspace: Workspace, query: Query, aim: Aim, allow: I64) -> tuple[I64, F32, bool]:
+    """Vector ids and scores of the best among the allowed, and whether they are exact."""
     catalog, space = workspace.catalog, aim.space
     gather: Callable[[I64], F32] = gatherer(catalog, space)
     vector = aim.vector

@@ -16,6 +16,7 @@ from embedstore.engine import labels as _labels
 from embedstore.engine import maintain as _maintain
 from embedstore.engine import resolve as _resolve
 from embedstore.engine import search as _search
+from embedstore.engine import search_wholes as _search_wholes
 from embedstore.engine import zeroshot as _zeroshot
 from embedstore.engine.admission import DEIDENTIFIED
 from embedstore.engine.indexing import IndexShelf
@@ -97,7 +98,9 @@ class Store:
         return _ingest.ingest(self._workspace, request, progress)
 
     def search(self, query: Query) -> Answer:
-        """Answer one query; see `engine.search`."""
+        """Answer one query; see `engine.search` and, for wholes, `engine.search_wholes`."""
+        if query.within == "wholes":
+            return _search_wholes.search_wholes(self._workspace, query)
         return _search.search(self._workspace, query)
 
     def item(self, item_id: int) -> Item:

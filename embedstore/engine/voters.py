@@ -24,7 +24,7 @@ from embedstore import discovery
 from embedstore.contracts.labels import LabelingFunction, LabelSet
 from embedstore.engine.requests import ZeroShotRequest
 from embedstore.engine.workspace import Workspace
-from embedstore.engine.zeroshot import calibration_for, present_absent, prompt
+from embedstore.engine.zeroshot import calibration_for, present_absent, prompt, template_in
 from embedstore.errors import BadInputFile, UsageError
 from embedstore.fingerprint import digest
 from embedstore.learning.lexicon import chest_lexicon, load_lexicon
@@ -102,7 +102,8 @@ def _rules(setting: _Setting) -> Voter:
 
 def _zeroshot(setting: _Setting) -> Voter:
     path, told = setting.file("prompts"), setting.told
-    prompts = load_prompts(path) if path else chest_prompts()
+    template = template_in(setting.workspace, setting.encoder)
+    prompts = load_prompts(path, template) if path else chest_prompts(template)
     prompted = prompt(setting.workspace, prompts, setting.encoder, told.get("bridge"))
     column = None
     if prompts.kind == "findings":

@@ -8,7 +8,6 @@ again, each alone in a fresh process, and only the one that kills it again has f
 from __future__ import annotations
 
 import pickle
-import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -30,6 +29,7 @@ _MORE_DEATHS = 2
 _FAR_AHEAD = 6
 _READING_PATIENCE_S = 10.0
 _RUNS_OF_A_READER = 2
+_SOONEST_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,8 @@ class PoolExecutor:
         patience_s: float | None = None,
         spares: Spares | None = None,
     ) -> None:
-        """in_flight: tasks one worker is given. patience_s: after so long in `prepare` it is killed."""
+        """in_flight: tasks one worker is given. patience_s: after so long in `prepare` it is killed,
+        see `WorkerProcess.preparing_for`."""
         self.workers = workers
         self.in_flight = in_flight
         self.patience_s = patience_s
@@ -215,18 +216,18 @@ class _Session(Generic[T, R]):
                 self._watch(worker)
 
     def _until_a_deadline(self) -> float | None:
-        begun = [since for worker in self._workers if (one := worker.preparing_since()) for since in one[1:]]
-        if self._patience_s is None or not begun:
+        if self._patience_s is None:
             return None
-        return max(0.0, min(begun) + self._patience_s - time.monotonic())
+        begun = [one[1] for worker in self._workers if (one := worker.preparing_for())]
+        return max(_SOONEST_S, self._patience_s - max(begun)) if begun else None
 
     def _watch(self, worker: WorkerProcess) -> None:
         """Kill a worker that hangs; the other tasks it held are run again."""
-        preparing = worker.preparing_since()
+        preparing = worker.preparing_for()
         if self._patience_s is None or preparing is None:
             return
-        number, since = preparing
-        if time.monotonic() - since >= self._patience_s:
+        number, seconds = preparing
+        if seconds >= self._patience_s:
             worker.kill()
             self._bury(worker, number, f"it took more than {self._patience_s:.0f} s")
 

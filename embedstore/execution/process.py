@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
 
 from embedstore.execution.child import PHASES, STOP, Event, task_message, work_message
 
 _PATIENCE_S = 5.0
 _PIPE_BYTES = 1 << 20
+# On a busy machine, or while a network drive is slow, seconds pass in which a process does nothing wrong.
+_IDLE_SECONDS_FOR_ONE = 6
 # The child's import path is the parent's own, given before anything is imported by it.
 _BOOT = """
 import json, sys
@@ -24,6 +29,14 @@ sys.path[:] = given["path"]
 from embedstore.execution.child import main
 main(given["pipes"])
 """
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """clock_s: `time.monotonic`. computed_s: processor seconds of a process by then."""
+
+    clock_s: float
+    computed_s: float
 
 
 class WorkerProcess:
@@ -41,7 +54,7 @@ class WorkerProcess:
         self.sentinel, child_end = Pipe(duplex=False)
         parent_end, self._alive = Pipe(duplex=False)
         self.events = (prepare_events, complete_events)
-        self._phases: dict[int, tuple[str, float]] = {}
+        self._phases: dict[int, tuple[str, _Moment]] = {}
         ends = (task_end, prepare_end, complete_end, child_end, parent_end)
         _widen(complete_end)
         try:
@@ -66,7 +79,7 @@ class WorkerProcess:
 
     def give(self, ticket: int, task_bytes: bytes) -> None:
         """Hand over a task. A process that has died meanwhile is noticed by its sentinel."""
-        self._phases[ticket] = ("queued", time.monotonic())
+        self._phases[ticket] = ("queued", self._now())
         with suppress(OSError):
             self._tasks.send_bytes(task_message(ticket, task_bytes))
 
@@ -81,19 +94,28 @@ class WorkerProcess:
                     # Two pipes: a later phase may be heard of first, or the outcome itself.
                     phase, since = self._phases[event.ticket]
                     if PHASES.index(event.kind) > PHASES.index(phase):
-                        phase, since = event.kind, time.monotonic()
+                        phase, since = event.kind, self._now()
                     self._phases[event.ticket] = (phase, since)
 
     def suspects(self) -> list[int]:
         """Tickets whose code may be running, or was when the process died."""
         return [ticket for ticket, (phase, _) in self._phases.items() if phase in ("preparing", "completing")]
 
-    def preparing_since(self) -> tuple[int, float] | None:
-        """The ticket that is being prepared, and since when (`time.monotonic`) that is known."""
+    def preparing_for(self) -> tuple[int, float] | None:
+        """The ticket that is being prepared, and for how many seconds as far as is known.
+
+        Seconds of the process's own computing; where it computes less (it waits for a disk, or for its turn
+        on a busy machine, or this system does not tell) six seconds of the clock count as one.
+        """
+        now = self._now()
         for ticket, (phase, since) in self._phases.items():
             if phase == "preparing":
-                return ticket, since
+                waited = (now.clock_s - since.clock_s) / _IDLE_SECONDS_FOR_ONE
+                return ticket, max(now.computed_s - since.computed_s, waited)
         return None
+
+    def _now(self) -> _Moment:
+        return _Moment(time.monotonic(), _computed_s(self._process.pid))
 
     def kill(self) -> None:
         """End it whatever it is at; its sentinel then tells."""
@@ -131,6 +153,16 @@ class WorkerProcess:
     def _close_pipes(self) -> None:
         for connection in (self._tasks, self._alive, self.sentinel, *self.events):
             connection.close()
+
+
+def _computed_s(pid: int) -> float:
+    """User and system seconds of a process (proc(5), fields 14 and 15 of stat), 0 where nobody tells."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        user, system = stat.rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError):
+        return 0.0
 
 
 def _arrived(connection: Connection) -> Iterator[Event]:

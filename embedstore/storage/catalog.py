@@ -39,6 +39,7 @@ from embedstore.storage.records import (
 from embedstore.storage.segments import SEGMENT_BYTES
 from embedstore.storage.tables import StoreMeta
 from embedstore.storage.vectors import VectorBook, changes, last_seq
+from embedstore.storage.wholes import Wholes
 
 T = TypeVar("T")
 
@@ -47,7 +48,8 @@ class Catalog:
     """The truth of a store: SQL metadata, vector segments, change log.
 
     Reading is never blocked and may happen in several threads. A writing method takes the writer lease for
-    itself; hold it over several with `writing()`. labels, models: votes and what was learned.
+    itself; hold it over several with `writing()`. labels, models: votes and what was learned. wholes: derived
+    rows.
     """
 
     def __init__(self, database: Database, folder: StoreFolder, segment_bytes: int = SEGMENT_BYTES) -> None:
@@ -60,6 +62,7 @@ class Catalog:
         self._lease = ExitStack()
         self.labels = Labels(database, self.writing)
         self.models = Models(database, folder.arrays, self.writing)
+        self.wholes = Wholes(database, folder.segments, segment_bytes, self.writing)
 
     def close(self) -> None:
         """Let go of the database and the mapped segments."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from sqlalchemy import Connection, delete, func, insert, literal, select, tuple_, update
 
+from embedstore.contracts.image import F32
 from embedstore.errors import NotFound, SpaceMismatch, UsageError
 from embedstore.storage.batches import Committed, IngestBatch, ItemKey, NewVectors
 from embedstore.storage.chunks import chunked, unique
@@ -69,18 +70,27 @@ def _commit_vectors(
             raise UsageError("a vector came for an item that is neither in the batch nor in the store")
     there = _with_vector(connection, new.space_id, [ids[key] for key in new.keys])
     wanted = [row for row, key in enumerate(new.keys) if ids[key] not in there]
-    if not wanted:
-        return 0
-    state, segment_id = _segment_for(connection, new.space_id, space.fingerprint, space.dim, segment_bytes)
-    block = append(segments, state, new.vectors[wanted])
+    if wanted:
+        items = [ids[new.keys[row]] for row in wanted]
+        append_vectors(connection, segments, new.space_id, items, new.vectors[wanted], segment_bytes)
+    return len(wanted)
+
+
+def append_vectors(
+    connection: Connection,
+    segments: Path,
+    space_id: int,
+    items: Sequence[int],
+    vectors: F32,
+    segment_bytes: int,
+) -> None:
+    """Append (n, dim) vectors of items that have none in the space: segment first, then rows and log."""
+    space = connection.execute(select(Space.fingerprint, Space.dim).where(Space.id == space_id)).one()
+    state, segment_id = _segment_for(connection, space_id, space.fingerprint, space.dim, segment_bytes)
+    block = append(segments, state, vectors)
     rows = [
-        {
-            "item_id": ids[new.keys[row]],
-            "space_id": new.space_id,
-            "segment_id": segment_id,
-            "row": block.first_row + position,
-        }
-        for position, row in enumerate(wanted)
+        {"item_id": item, "space_id": space_id, "segment_id": segment_id, "row": block.first_row + position}
+        for position, item in enumerate(items)
     ]
     connection.execute(insert(Vector), rows)
     connection.execute(insert(Block).values(segment_id=segment_id, **_block(block)))
@@ -88,7 +98,6 @@ def _commit_vectors(
         update(Segment).where(Segment.id == segment_id).values(rows=block.first_row + block.n_rows)
     )
     _log_added(connection, segment_id, block.first_row)
-    return len(rows)
 
 
 def _block(block: object) -> dict[str, int]:

@@ -235,6 +235,22 @@ class Vector(Base):
     row: Mapped[int]
 
 
+class Pooled(Base):
+    """A derived row: the vector of a volume, loop or slide, made of those of its parts.
+
+    Its vector belongs to the first of the parts, in a derived space. whole: as in `item.whole`. n_parts: how
+    many it was made of; parts_sha256: of their vector ids and weights, which tells when it is out of date.
+    """
+
+    __tablename__ = "pooled"
+    __table_args__ = (UniqueConstraint("space_id", "whole"),)
+    vector_id: Mapped[int] = mapped_column(ForeignKey("vector.id"), primary_key=True, autoincrement=False)
+    space_id: Mapped[int] = mapped_column(ForeignKey("space.id"))
+    whole: Mapped[str]
+    n_parts: Mapped[int]
+    parts_sha256: Mapped[str]
+
+
 class Change(Base):
     """The change log: every vector that came ("add") or went ("remove"), in order. Indexes follow it."""
 

@@ -9,17 +9,19 @@ from sqlalchemy import Connection, func, literal_column, select, text
 
 from embedstore.errors import StoreDamaged
 from embedstore.fingerprint import file_sha256
+from embedstore.storage import overview
 from embedstore.storage.catalog import Catalog
 from embedstore.storage.database import Database
 from embedstore.storage.layout import StoreFolder
 from embedstore.storage.segments import SegmentReader, segment_name
-from embedstore.storage.tables import Block, Change, Item, ItemSource, Segment, Space, Vector
+from embedstore.storage.tables import Block, Change, Item, ItemSource, Segment, Space, StoreMeta, Vector
 from embedstore.storage.vectors import segment_state
+from embedstore.storage.wholes import CURRENT, WHOLE_KIND, derived_note, outdated
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something wrong. what: "segment", "arrays", "orphan", "database" or "log". file: its path."""
+    """Something wrong. what: "segment", "arrays", "orphan", "database", "log" or "wholes". file: its path."""
 
     what: str
     file: str
@@ -35,6 +37,7 @@ def verify(catalog: Catalog) -> list[Finding]:
     with catalog.database.read() as connection:
         found += _segment_findings(connection, folder)
         found += _log_findings(connection, str(catalog.database.where))
+        found += _derived_findings(connection, str(catalog.database.where))
     return found + list(_array_findings(catalog))
 
 
@@ -136,6 +139,18 @@ def _log_findings(connection: Connection, database: str) -> Iterator[Finding]:
         n = connection.execute(query).scalar_one()
         if n:
             yield Finding("log", database, detail.format(n=n))
+
+
+def _derived_findings(connection: Connection, database: str) -> Iterator[Finding]:
+    """Wholes that do not describe the parts there are, unless they are known to be behind."""
+    for space in overview.spaces(connection):
+        note = select(StoreMeta.value).where(StoreMeta.key == f"note:{derived_note(space.fingerprint)}")
+        if WHOLE_KIND not in space.kinds or connection.execute(note).scalar() != CURRENT:
+            continue
+        stale = outdated(connection, space)
+        if stale:
+            pooling = space.spec["derived"]["pooling"]["method"]
+            yield Finding("wholes", database, f"{len(stale)} wholes ({pooling}) are not those of their parts")
 
 
 def _array_findings(catalog: Catalog) -> Iterator[Finding]:

@@ -40,7 +40,7 @@ def test_profiles_are_spaces_of_their_own():
         for profile in ("default", "ct", "ct-windows", "pet")
     ]
     assert len({encoder.spec.tower("image").space for encoder in encoders}) == 4
-    with pytest.raises(UsageError, match="default, ct, ct-windows, pet"):
+    with pytest.raises(UsageError, match="default, ct, ct-windows, ct-volume, mr-volume, pet"):
         reference.factory.spec("reference", "mr")
 
 

@@ -21,6 +21,7 @@ from embedstore.storage.catalog import Catalog
 from embedstore.storage.learned import NewBridge, NewLabelModel
 from embedstore.storage.schema import HEAD
 from embedstore.storage.store import create_store, open_store
+from embedstore.storage.wholes import CURRENT, derived_note
 from tests.unit.storage.storagekit import batch_of, bound_spec, item, key, source, vectors_of
 
 FROZEN = Path(__file__).parent / "frozen"
@@ -43,6 +44,12 @@ def fill(catalog: Catalog) -> None:
     )
     catalog.link_reports()
     catalog.end_run(run, {"seen": 5})
+    catalog.commit(batch_of([5, 6], images, whole="volume", series_uid="1.3"))
+    derived = catalog.wholes.ensure_space(images, "derived", {"method": "mean"})
+    (parts,) = catalog.wholes.parts(images.id)
+    mean = catalog.vectors(images.id, parts.vectors).mean(axis=0, keepdims=True)
+    catalog.wholes.replace(derived.id, [parts], mean)
+    catalog.set_note(derived_note("derived"), CURRENT)
     learn(catalog, catalog.select_items(kind="image"), images.fingerprint, texts.fingerprint)
 
 

@@ -85,7 +85,8 @@ def test_shortest_side_and_centre_crop_are_torchvisions(shape):
 @pytest.mark.parametrize("order", [1, 3])
 @pytest.mark.parametrize("antialias", [True, False])
 @pytest.mark.parametrize("size", [(20, 31), (90, 77)])
-def test_scipy_resize_is_scikit_images(order, antialias, size):
+@pytest.mark.parametrize("border", ["mirror", "zeros"])
+def test_scipy_resize_is_scikit_images(order, antialias, size, border):
     transform = pytest.importorskip("skimage.transform")
     for image in (_display(60, 50, 3), _raw(RNG.normal(40, 400, (60, 50, 1)))):
         step = Resize(
@@ -93,10 +94,16 @@ def test_scipy_resize_is_scikit_images(order, antialias, size):
             interpolation="bicubic" if order == 3 else "bilinear",
             library="scipy",
             antialias=antialias,
+            border=border,
         )
         pixels = image.image.pixels
         theirs = transform.resize(
-            pixels.astype(np.float64), size, order=order, preserve_range=True, anti_aliasing=antialias
+            pixels.astype(np.float64),
+            size,
+            order=order,
+            mode="constant" if border == "zeros" else "reflect",
+            preserve_range=True,
+            anti_aliasing=antialias,
         )
         if pixels.dtype == np.uint8:
             assert np.array_equal(_apply(image, step), theirs.astype(np.uint8))
@@ -308,6 +315,16 @@ def test_a_region_that_makes_no_sense_is_refused(roi, message):
 def test_a_mean_per_channel_needs_the_channels():
     with pytest.raises(UsageError, match="3 channel means for 1 channels"):
         Recipe((Normalize(),)).apply(_display(4, 4, 1))
+
+
+def test_a_setting_that_came_later_leaves_older_fingerprints_alone():
+    before = {"step": "resize", "size": [8, 8], "mode": "squash", "interpolation": "bicubic"}
+    before |= {"antialias": True, "library": "scipy", "rounding": "truncate"}
+    plain = Recipe((Resize(size=(8, 8), library="scipy"),))
+    assert plain.to_json()["steps"] == [before]
+    edged = Recipe((Resize(size=(8, 8), library="scipy", border="zeros"),))
+    assert edged.to_json()["steps"] == [{**before, "border": "zeros"}]
+    assert Recipe.from_json(edged.to_json()) == edged
 
 
 def test_only_numpy_and_pillow_are_imported():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -75,9 +75,11 @@ def _merged(rows: F32, windows: Sequence[str]) -> F32:
     return mean
 
 
-def text_tower(dim: int | None, context: int | None, tokenizer: str) -> TowerSpec:
-    """The text half of a dual encoder's spec."""
-    recipe: dict[str, Any] = {"tokenizer": tokenizer, "longer": LONGER}
+def text_tower(
+    dim: int | None, context: int | None, tokenizer: str, reading: Mapping[str, str] | None = None
+) -> TowerSpec:
+    """The text half of a dual encoder's spec. reading: what else decides the tokens a text becomes."""
+    recipe: dict[str, Any] = {"tokenizer": tokenizer, "longer": LONGER, **(reading or {})}
     if context is not None:
         recipe["context"] = context
     return TowerSpec(kind="text", dim=dim, preprocess=recipe, pooling="the model's own projection")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from embedstore_torch.loading import check_request, input_shape
 
 from embedstore.contracts.encoder import EncoderSpec, LoadRequest, WeightsReport
-from embedstore.encoders.weights import not_downloaded
+from embedstore.encoders.weights import is_torchscript, not_downloaded
 from embedstore.errors import Refused, UsageError, WeightsMissing
 from embedstore.fingerprint import digest, file_sha256
 from embedstore_clip import open_clip_catalog as catalog
@@ -80,11 +81,15 @@ class OpenClipFactory:
         if located is None:
             raise WeightsMissing(f"no weights for '{name}' on this machine: {catalog.remedy(named)}")
         known = catalog.settings(named, located)
+        if is_torchscript(located.file):  # OpenAI's own archives; plain GELU would shift every vector
+            known = replace(known, quick_gelu=True)
+        if wrong := not_downloaded(located.file):
+            raise Refused(wrong)
         from embedstore_torch.forward import forward_of
 
         from embedstore_clip.open_clip_network import OpenClipNetwork
 
-        network = OpenClipNetwork(named, located, known, request.device, request.precision)
+        network = OpenClipNetwork(named, located, known, request)
         recipe = from_open_clip(network.preprocess)
         dim = network.texts(["a"]).shape[1]
         text = text_tower(dim, network.context, _tokenizer(known.model.get("text_cfg", {})))

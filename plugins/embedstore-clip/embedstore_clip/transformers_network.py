@@ -14,6 +14,7 @@ from transformers import AutoModel, AutoTokenizer
 from embedstore.contracts.image import F32
 from embedstore.errors import Refused
 from embedstore_clip.quiet import offline
+from embedstore_clip.vocabulary import check_vocabulary
 
 
 class TransformersNetwork(OnDevice):
@@ -29,7 +30,7 @@ class TransformersNetwork(OnDevice):
                 self._tokenizer = AutoTokenizer.from_pretrained(
                     folder, local_files_only=True, trust_remote_code=False
                 )
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
+        except Exception as error:  # a damaged or hostile file makes the loaders raise anything at all
             raise Refused(f"{folder} cannot be loaded: {_first_line(error)}") from error
         untrained = sorted({*info["missing_keys"], *(str(key) for key in info["mismatched_keys"])})
         if untrained:
@@ -39,22 +40,32 @@ class TransformersNetwork(OnDevice):
         super().__init__(model, device, precision)
         self.image_side: nn.Module = _ImageSide(model)
         self._clip = config["model_type"] == "clip"
+        # SigLIP 2 has Gemma's tokenizer and saw lower case only, which its published tokenizer leaves to us.
+        self._lower = not self._clip and "gemma" in type(self._tokenizer).__name__.lower()
+        self.reading = {} if self._clip else {"padding": "to the whole context, attended to"}
+        if self._lower:
+            self.reading["case"] = "lower"
+        check_vocabulary(len(self._tokenizer), int(model.config.text_config.vocab_size), str(folder))
         self.context = int(model.config.text_config.max_position_embeddings)
         self.logit_scale: float | None = float(model.logit_scale.detach().float().exp())
         bias = getattr(model, "logit_bias", None)
         self.logit_bias: float | None = None if bias is None else float(bias.detach().float())
 
     def texts(self, texts: Sequence[str]) -> F32:
-        """n texts, cut off at the context, to (n, dim). SigLIP was trained on padding to its full context."""
+        """n texts, cut off at the context, to (n, dim).
+
+        SigLIP was trained on padding to its full context, and attends to it: no mask.
+        """
         self._claim_threads()
         encoded = self._tokenizer(
-            list(texts),
+            [text.lower() if self._lower else text for text in texts],
             padding=True if self._clip else "max_length",
             truncation=True,
             max_length=self.context,
             return_tensors="pt",
         )
-        inputs = {k: v.to(self._device) for k, v in encoded.items() if k in ("input_ids", "attention_mask")}
+        kept = ("input_ids", "attention_mask") if self._clip else ("input_ids",)
+        inputs = {key: value.to(self._device) for key, value in encoded.items() if key in kept}
         with torch.inference_mode():
             return rows(_pooled(self._model.get_text_features(**inputs)))
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from embedstore.encoders.weights import read_checkpoint, some
+from embedstore.encoders.weights import check_sizes, read_checkpoint, some
 from embedstore.errors import Refused
 from embedstore_medsam.model import Model
 
@@ -35,12 +35,12 @@ class Checkpoint:
 
     def check_names(self, needed: Iterable[str], prefixes: tuple[str, ...]) -> None:
         """Every name begins with one of `prefixes`, and each of `needed` begins some name. Raises Refused."""
-        strange = [key for key in self.tensors if not key.startswith(prefixes)]
-        if strange:
-            raise self.refused(f"it has tensors that no {self.model.title} file has: {some(strange)}")
         missing = [start for start in needed if not any(key.startswith(start) for key in self.tensors)]
         if missing:
             raise self.refused(f"expected {some(missing)}, found {some(self.tensors)}")
+        strange = [key for key in self.tensors if not key.startswith(prefixes)]
+        if strange:
+            raise self.refused(f"it has tensors that no {self.model.title} file has: {some(strange)}")
 
     def fill(self, network: nn.Module, prefix: str, names: tuple[tuple[str, str], ...]) -> None:
         """Put the tensors under `prefix` into a network built on the meta device.
@@ -74,6 +74,7 @@ def read(path: Path, model: Model) -> Checkpoint:
         where = f"tensors under '{model.weights_under}'" if model.weights_under else "tensors by name"
         found = some(content) if isinstance(content, Mapping) else type(content).__name__
         raise _refused(path, model, f"expected {where}, found {found}")
+    check_sizes(path, state.values(), lambda why: _refused(path, model, why))
     return Checkpoint(path, model, state)
 
 

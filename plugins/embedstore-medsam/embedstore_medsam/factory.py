@@ -24,7 +24,7 @@ class MedsamFactory:
         recipe, pooling = model.choose(profile)
         return EncoderSpec(
             name=model.name,
-            version="1",
+            version="2",
             towers=(
                 TowerSpec(
                     kind="image",
@@ -32,6 +32,7 @@ class MedsamFactory:
                     preprocess=recipe.to_json(),
                     pooling=model.poolings[pooling],
                     wants=recipe.wants,
+                    regions=True,
                 ),
             ),
             licence="Apache-2.0",

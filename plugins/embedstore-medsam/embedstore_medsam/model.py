@@ -97,6 +97,17 @@ MEDSAM = Model(
     profiles={
         "photo": Recipe(_TO_MEDSAM),
         "ct": Recipe((*_CT, *_TO_MEDSAM), wants="hu"),
+        # As `pre_CT_MR.py` prepared the training data: no second rounding to bytes, zeros beyond the edge.
+        "ct_training": Recipe(
+            (
+                *_CT,
+                Rescale(),
+                Resize(size=(1024, 1024), mode="squash", library="scipy", border="zeros"),
+                MinMax(),
+                ToRGB(),
+            ),
+            wants="hu",
+        ),
         "mr": Recipe((PercentileWindow(), ToUint8(rounding="truncate"), *_TO_MEDSAM), wants="raw"),
     },
     poolings={"gap": f"mean over the image encoder's 64 x 64 map{_REGION}"},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -174,7 +173,11 @@ SPOILED = {
     "a larger Hiera": (
         "medsam2",
         lambda s: s.update(
-            {k.replace("blocks.11.", "blocks.12."): v for k, v in list(s.items()) if "blocks.11." in k}
+            {
+                k.replace("blocks.11.", "blocks.12."): v.clone()
+                for k, v in list(s.items())
+                if "blocks.11." in k
+            }
         ),
         "has image_encoder.trunk.blocks.12.",
     ),
@@ -199,46 +202,6 @@ def test_files_of_another_kind_are_refused(tmp_path, how):
     assert "\n" not in str(refusal.value)
 
 
-def test_each_refuses_the_other(small):
-    with pytest.raises(Refused, match="expected tensors by name, found model"):
-        medsam_factory.load("medsam", LoadRequest(weights=small["medsam2"]))
-    with pytest.raises(Refused, match="expected tensors under 'model', found image_encoder"):
-        medsam2_factory.load("medsam2", LoadRequest(weights=small["medsam"]))
-
-
-class _Code:
-    """Unpickling this would run a command."""
-
-    def __reduce__(self):
-        return (os.system, ("exit 1",))
-
-
-BAD_FILES = {
-    "code": (lambda path: torch.save({"image_encoder.x": _Code()}, path), "could run code"),
-    "empty": (lambda path: path.write_bytes(b""), "truncated"),
-    "text": (lambda path: path.write_text("<html>"), "no PyTorch"),
-}
-
-
-@pytest.mark.parametrize("kind", BAD_FILES)
-def test_bad_files_are_refused_in_one_line(tmp_path, kind):
-    write, why = BAD_FILES[kind]
-    path = tmp_path / "medsam_vit_b.pth"
-    write(path)
-    with pytest.raises(Refused, match=why) as refusal:
-        medsam_factory.load("medsam", LoadRequest(weights=path))
-    assert "\n" not in str(refusal.value)
-
-
-@pytest.mark.parametrize("share", [1e-6, 1e-4, 0.01, 0.5, 0.999])
-def test_truncated_files_are_refused(tmp_path, small, share):
-    data = small["medsam"].read_bytes()
-    path = tmp_path / "medsam_vit_b.pth"
-    path.write_bytes(data[: int(len(data) * share) + 1])
-    with pytest.raises(Refused, match="truncated"):
-        medsam_factory.load("medsam", LoadRequest(weights=path))
-
-
 # What is known without weights
 
 
@@ -254,7 +217,7 @@ def test_profiles_say_what_pixels_they_want():
     wants = {
         profile: medsam_factory.spec("medsam", profile).tower("image").wants for profile in MEDSAM.profiles
     }
-    assert wants == {"photo": "display", "ct": "hu", "mr": "raw"}
+    assert wants == {"photo": "display", "ct": "hu", "ct_training": "hu", "mr": "raw"}
 
 
 def test_doctor_says_what_to_fetch_and_where_to_put_it(monkeypatch, tmp_path):
@@ -292,7 +255,7 @@ def test_doctor_sees_that_a_download_went_wrong(tmp_path, content, why):
 
 @pytest.mark.parametrize("profile", ["mri", "photo+cls", "default+nomem"])
 def test_unknown_profiles_are_refused_with_those_there_are(profile):
-    with pytest.raises(UsageError, match="photo, ct, mr"):
+    with pytest.raises(UsageError, match="photo, ct, ct_training, mr"):
         medsam_factory.spec("medsam", profile)
     assert MEDSAM2.file("medsam2:CTLesion") == "MedSAM2_CTLesion.pt"
     with pytest.raises(UsageError, match="latest, 2411"):

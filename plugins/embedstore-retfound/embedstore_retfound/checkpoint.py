@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from embedstore.encoders.weights import read_checkpoint, some
+from embedstore.encoders.weights import check_sizes, read_checkpoint, some
 from embedstore.errors import Refused
 from embedstore_retfound.family import Family
 
@@ -52,6 +52,7 @@ def read(path: Path, family: Family) -> Checkpoint:
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         found = some(content) if isinstance(content, Mapping) else type(content).__name__
         raise _refused(path, family, f"expected tensors under '{family.weights_under}', found {found}")
+    check_sizes(path, state.values(), lambda why: _refused(path, family, why))
     if any(_CHUNKED.match(key.removeprefix(family.prefix)) for key in state):
         raise _refused(path, family, "its blocks are chunked (blocks.0.3...) as DINOv2 does in training")
     missing = [key for key in family.required if key not in state]

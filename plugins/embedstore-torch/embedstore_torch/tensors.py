@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -46,3 +46,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if strange:
         raise Refused(f"{path} holds more than tensors by name: {some(strange)}")
     return {str(key): value for key, value in content.items()}
+
+
+def shapes_of(path: Path) -> dict[str, tuple[int, ...]]:
+    """Name to shape of the tensors that `read_tensors` would give; of safetensors the header is read."""
+    if path.suffix != ".safetensors":
+        return {key: tuple(value.shape) for key, value in read_tensors(path).items()}
+    try:
+        with safe_open(path, framework="pt") as stream:
+            return {key: tuple(stream.get_slice(key).get_shape()) for key in stream.keys()}  # noqa: SIM118
+    except (SafetensorError, ValueError, OSError) as error:
+        raise Refused(f"{path} is truncated, or no safetensors file; download it again") from error

@@ -160,7 +160,9 @@ def _draw(folder, count, start=0):
     for number in range(start, start + count):
         rng = np.random.default_rng(number)
         blocks = (rng.random((4, 4, 3)) ** rng.uniform(0.3, 3) * 255).astype(np.uint8)
-        PilImage.fromarray(blocks).resize((64, 64), PilImage.Resampling.NEAREST).save(folder / f"{number}.png")
+        PilImage.fromarray(blocks).resize((64, 64), PilImage.Resampling.NEAREST).save(
+            folder / f"{number}.png"
+        )
     return folder
 
 
@@ -200,7 +202,7 @@ def test_int8_is_kept_after_a_check_that_the_store_remembers(store, ask, tmp_pat
     assert store.ingest(ask(folder)).added == 1, "a store that passed takes any number"
     assert _check(store) == found
     hits = store.search(Query(image=folder / "7.png", k=1)).hits
-    assert hits[0].path.endswith("7.png")
+    assert hits[0].item.path.endswith("7.png")
 
 
 def test_int8_that_falls_short_keeps_nothing(store, ask, tmp_path, monkeypatch):

@@ -1,0 +1,159 @@
+"""Regions of interest, from a box or a mask file to the pixels of an image that they mark.
+
+A mask file is a DICOM segmentation (SEG) or structure set (RTSTRUCT), which says what it belongs to; a
+volume (NIfTI, NRRD, ...), which is laid on the image by the geometry of both; or a picture of the image's
+size, non-zero where the region is. A file that does not fit is refused, never stretched.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedstore.contracts.image import Image
+from embedstore.contracts.record import Asset, Source
+from embedstore.errors import EmbedstoreError, ReadFailure
+from embedstore.readers.choose import HEAD_BYTES, ReaderSet
+from embedstore.readers.sources import source_at
+
+Mask = NDArray[np.bool_]
+ELSEWHERE = "the mask belongs to other images"
+NOTHING = "the mask marks no pixel of it"
+
+
+class Unmarked(Exception):
+    """A region that has no pixel of an image; the message says why."""
+
+
+class Misfit(ReadFailure):
+    """A region that cannot be read, or that does not fit an image."""
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """Pixels of the frame as stored, x to the right, y down; right and bottom are excluded."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+
+@dataclass(frozen=True, slots=True)
+class MaskFile:
+    """A file with a mask, or `ARCHIVE!/MEMBER`. segment: number or label of the one that is meant.
+
+    None means the only segment of a SEG or RTSTRUCT, and whatever is not zero in other files.
+    """
+
+    path: str
+    segment: str | None = None
+
+
+Region = Box | MaskFile
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """An image that a region is looked for on. size: (rows, columns) of its frame as stored."""
+
+    asset: Asset
+    image: Image
+    size: tuple[int, int]
+
+
+class OpenMask(Protocol):
+    """A mask file that was read."""
+
+    def on(self, place: Place) -> Mask:
+        """(rows, columns) bool over the frame as stored. Raises ReadFailure, Unmarked."""
+
+
+class Regions:
+    """Finds regions on images; the last mask file stays open, since slices of one volume come in turn."""
+
+    def __init__(self, readers: ReaderSet) -> None:
+        self._readers = readers
+        self._last: tuple[MaskFile, OpenMask] | None = None
+
+    def mask(self, region: Region, asset: Asset, image: Image) -> Mask:
+        """(H, W) bool over `image`, with at least one pixel.
+
+        Raises Unmarked for a region that has none on it, Misfit.
+        """
+        try:
+            return self._shown(region, asset, image)
+        except ReadFailure as failure:
+            raise Misfit(failure.reason) from None
+
+    def _shown(self, region: Region, asset: Asset, image: Image) -> Mask:
+        if image.pixels.ndim != 3:
+            raise ReadFailure("a region lies on a picture or slice; take the volume slice by slice")
+        place = Place(asset, image, _frame_size(asset, image))
+        found = _box_mask(region, place) if isinstance(region, Box) else self._open(region).on(place)
+        top, left = image.offset
+        height, width = image.pixels.shape[:2]
+        shown = found[top : top + height, left : left + width]
+        if not shown.any():
+            raise Unmarked(NOTHING)
+        return shown
+
+    def _open(self, region: MaskFile) -> OpenMask:
+        if self._last is None or self._last[0] != region:
+            self._last = None  # its memory is needed
+            self._last = (region, self._opened(region))
+        return self._last[1]
+
+    def _opened(self, region: MaskFile) -> OpenMask:
+        try:
+            source = source_at(region.path)
+            with source.open() as stream:
+                head = stream.read(HEAD_BYTES)
+            return self._of_kind(source, head, region.segment)
+        except (ReadFailure, MemoryError):
+            raise
+        except EmbedstoreError as error:
+            raise ReadFailure(str(error)) from None
+        except Exception as error:  # a parser's own message may quote the file: only its kind is kept
+            raise ReadFailure(f"the mask cannot be read ({type(error).__name__})") from None
+
+    def _of_kind(self, source: Source, head: bytes, segment: str | None) -> OpenMask:
+        from embedstore.readers.dicom_file import plausible  # late: pictures need no DICOM
+        from embedstore.readers.regions_dicom import dicom_mask
+        from embedstore.readers.regions_picture import picture_mask
+
+        found = dicom_mask(source, segment) if plausible(head) else None
+        return found if found is not None else picture_mask(source, segment, self._readers)
+
+
+def other_size(mask: Mask, size: tuple[int, int]) -> ReadFailure:
+    """What is said of a mask that has not the size of its image."""
+    rows, columns = mask.shape
+    return ReadFailure(
+        f"the mask is {columns} pixels wide and {rows} high, the image {size[1]} wide and {size[0]} high"
+    )
+
+
+def _frame_size(asset: Asset, image: Image) -> tuple[int, int]:
+    """Of the frame as stored: readers may show a part of it."""
+    height, width = image.pixels.shape[:2]
+    rows, columns = asset.header.rows, asset.header.columns
+    top, left = image.offset
+    if rows is not None and columns is not None and rows >= top + height and columns >= left + width:
+        return rows, columns
+    return top + height, left + width
+
+
+def _box_mask(box: Box, place: Place) -> Mask:
+    rows, columns = place.size
+    if not (0 <= box.left < box.right <= columns and 0 <= box.top < box.bottom <= rows):
+        raise ReadFailure(
+            f"the box {box.left},{box.top},{box.right},{box.bottom} is not inside the image, which is "
+            f"{columns} pixels wide and {rows} high"
+        )
+    mask = np.zeros(place.size, dtype=bool)
+    mask[box.top : box.bottom, box.left : box.right] = True
+    return mask

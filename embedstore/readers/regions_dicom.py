@@ -1,0 +1,123 @@
+"""Regions from DICOM segmentations and structure sets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from embedstore.contracts.image import Image
+from embedstore.contracts.record import Source
+from embedstore.errors import ReadFailure
+from embedstore.readers.dicom_file import parse
+from embedstore.readers.dicom_geometry import Plane, Vector
+from embedstore.readers.dicom_rtstruct import STRUCTURE_SET, Structure, contour_mask, read_structures
+from embedstore.readers.dicom_seg import (
+    LABEL_MAP,
+    SEGMENTATION,
+    Reference,
+    SegmentMask,
+    read_segments,
+    region_of,
+    segments_of,
+)
+from embedstore.readers.dicom_values import text
+from embedstore.readers.quiet import quiet_pydicom
+from embedstore.readers.regions import ELSEWHERE, NOTHING, Mask, OpenMask, Place, Unmarked, other_size
+from embedstore.readers.sources import DEFAULT_LIMITS
+
+
+def dicom_mask(source: Source, segment: str | None) -> OpenMask | None:
+    """The mask in a SEG or RTSTRUCT; None for any other object. Raises ReadFailure."""
+    with source.open() as stream:
+        header = parse(stream, source.size, DEFAULT_LIMITS).header
+    with quiet_pydicom():
+        kind, segments = text(header, "SOPClassUID"), segments_of(header)
+    if kind in (SEGMENTATION, LABEL_MAP):
+        labels = {number: one.label for number, one in segments.items()}
+        chosen = [choose(labels, segment)] if labels else None
+        return SegmentedRegion(tuple(read_segments(source, chosen)))
+    if kind == STRUCTURE_SET:
+        structures = {one.number: one for one in read_structures(source)}
+        labels = {number: one.name for number, one in structures.items()}
+        return ContouredRegion(structures[choose(labels, segment)])
+    return None
+
+
+def choose(labels: Mapping[int, str | None], wanted: str | None) -> int:
+    """The number of the segment that is meant, by its number or label. Raises ReadFailure."""
+    if not labels:
+        raise ReadFailure("the mask file holds no segment")
+    there = ", ".join(f"{number} '{label or ''}'" for number, label in sorted(labels.items()))
+    if wanted is None:
+        if len(labels) > 1:
+            raise ReadFailure(f"the mask file holds several segments, choose one with --segment: {there}")
+        return next(iter(labels))
+    named = [number for number, label in labels.items() if label == wanted]
+    named = named or [n for n, label in labels.items() if (label or "").casefold() == wanted.casefold()]
+    if wanted.isdecimal() and int(wanted) in labels:
+        return int(wanted)
+    if len(named) != 1:
+        how = "several segments are" if named else "no segment is"
+        raise ReadFailure(f"{how} called '{wanted}'; the mask file holds {there}")
+    return named[0]
+
+
+def frame_plane(image: Image) -> Plane | None:
+    """The plane of the frame as stored, of which `image` may show a part."""
+    if image.affine is None:
+        return None
+    down, right = image.affine[:3, 1], image.affine[:3, 2]
+    corner = image.affine[:3, 3] - image.offset[0] * down - image.offset[1] * right
+    spacing = float(np.linalg.norm(down)), float(np.linalg.norm(right))
+    return Plane(_vector(corner), _vector(right / spacing[1]), _vector(down / spacing[0]), spacing)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SegmentedRegion:
+    """All frames of one segment."""
+
+    masks: tuple[SegmentMask, ...]
+
+    def on(self, place: Place) -> Mask:
+        """See `OpenMask`."""
+        if not any(mask.mask.any() for mask in self.masks):
+            raise ReadFailure("the mask is empty: no pixel is marked in it")
+        found = region_of(self.masks, _reference(place), frame_plane(place.image), place.size)
+        if found is not None:
+            return found
+        mine = [mask for mask in self.masks if _reference(place) in mask.references]
+        if mine:
+            raise other_size(mine[0].mask, place.size)
+        referred = {one.sop_uid for mask in self.masks for one in mask.references}
+        raise Unmarked(NOTHING if place.asset.header.sop_uid in referred else ELSEWHERE)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ContouredRegion:
+    """The contours of one structure."""
+
+    structure: Structure
+
+    def on(self, place: Place) -> Mask:
+        """See `OpenMask`."""
+        contours = self.structure.contours
+        if not contours:
+            raise ReadFailure("the structure has no closed planar contour, so it marks no pixel")
+        plane = frame_plane(place.image)
+        if plane is None:
+            raise Unmarked("nothing says where in the patient it lies, so contours have no place on it")
+        found = contour_mask(contours, _reference(place), plane, place.size)
+        if found is None:
+            raise Unmarked(f"{ELSEWHERE}, or to other slices")
+        return found
+
+
+def _reference(place: Place) -> Reference:
+    header = place.asset.header
+    return Reference(header.sop_uid or "", header.frame)
+
+
+def _vector(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Vector:
+    return float(values[0]), float(values[1]), float(values[2])
