@@ -22,10 +22,10 @@ class OnnxForward:
     a layer's input by the extremes of the whole batch: in company a row would depend on its neighbours.
     """
 
-    def __init__(self, file: Path, exact: Forward, alone: bool) -> None:
+    def __init__(self, file: Path, exact: Forward | None = None, alone: bool = False) -> None:
+        self._alone = alone
         self._file = file
         self._exact = exact
-        self._alone = alone
         self._threads = -1
 
     def __call__(self, batch: F32) -> F32:
@@ -36,13 +36,14 @@ class OnnxForward:
         return np.concatenate(list(self._pool.map(self._run, np.split(images, len(images)))))
 
     def exact(self, batch: F32) -> F32:
-        """In fp32, by torch."""
-        return self._exact(batch)
+        """In fp32, by torch; of a graph that was not exported here, by itself."""
+        return self(batch) if self._exact is None else self._exact(batch)
 
     def set_threads(self, threads: int) -> None:
         """Threads from now on; 0 is one for each core. Another count opens the graph again."""
         threads = threads or cores()
-        self._exact.set_threads(threads)
+        if self._exact is not None:
+            self._exact.set_threads(threads)
         if threads == self._threads:
             return
         self._threads = threads
