@@ -15,7 +15,7 @@ from embedstore.cli.shell import Shell, encoder_option, shared_options
 
 if TYPE_CHECKING:
     from embedstore.cli.output import Renderable
-    from embedstore.engine.embed import Embedding, EmbedRequest
+    from embedstore.engine.embed import Embedding, EmbedRequest, Row
     from embedstore.readers.regions import Region
 
 _SHOWN = 10
@@ -53,6 +53,11 @@ def _box(ctx: click.Context, parameter: click.Parameter, value: str | None) -> t
     "--segment", metavar="NAME", help="Which segment of --mask: number, label, or value in a picture."
 )
 @click.option(
+    "--pool",
+    metavar="HOW",
+    help="One vector for each volume, loop or slide: mean, max, mean:COLUMN, mean:region.",
+)
+@click.option(
     "--out", metavar="FILE.npz", type=click.Path(path_type=Path, dir_okay=False), help="Write them."
 )
 @shared_options
@@ -88,11 +93,18 @@ def _check(out: Path | None, options: dict[str, Any]) -> None:
 
 def _request(paths: tuple[Path, ...], options: dict[str, Any]) -> EmbedRequest:
     from embedstore.engine.embed import EmbedRequest
+    from embedstore.engine.pooling import Pooling
     from embedstore.settings import DEFAULT_ENCODER
 
     encoder = choice_of({**options, "encoder": options["encoder"] or DEFAULT_ENCODER})
     assert encoder is not None
-    return EmbedRequest(paths=paths, encoder=encoder, cut=cut_of(options), region=_region(options))
+    return EmbedRequest(
+        paths=paths,
+        encoder=encoder,
+        cut=cut_of(options),
+        region=_region(options),
+        pool=Pooling.of(options["pool"]) if options["pool"] else None,
+    )
 
 
 def _region(options: dict[str, Any]) -> Region | None:
@@ -113,14 +125,19 @@ def _document(found: Embedding, out: Path | None, options: dict[str, Any]) -> di
         "box": options["box"],
         "mask": options["mask"],
         "segment": options["segment"],
+        "pool": options["pool"],
         "rows": [
-            {"path": row.path, "part": row.part, "vector": vector}
+            {"path": row.path, "part": row.part, **_parts(row, options), "vector": vector}
             for row, vector in zip(found.rows, found.vectors, strict=True)
         ],
         "skips": [asdict(skip) for skip in found.skips],
         "failures": [asdict(failure) for failure in found.failures],
         "out": out,
     }
+
+
+def _parts(row: Row, options: dict[str, Any]) -> dict[str, int]:
+    return {"parts": row.parts} if options["pool"] else {}
 
 
 def _text(found: Embedding, out: Path | None) -> Iterator[Renderable]:

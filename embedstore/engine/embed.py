@@ -17,6 +17,7 @@ from embedstore.engine.embedding import embed_beside
 from embedstore.engine.encoders import load_encoder, space_of, takes_regions, tower_of
 from embedstore.engine.executors import reading_executor
 from embedstore.engine.grouping import in_groups
+from embedstore.engine.pooling import Pooling, weights_of
 from embedstore.engine.precision import APPROXIMATE
 from embedstore.engine.ranges import VolumeRanges, recipe_for_volumes, volume_of
 from embedstore.engine.reading import MASK, REGION, DescribeWork, Look, Refusal, Seen, Subject, Task
@@ -33,20 +34,33 @@ _FEWEST_TASK_IMAGES = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbedRequest:
-    """paths: files, folders, archives, DICOMDIRs. region: what the vectors are of, None for whole images."""
+    """paths: files, folders, archives, DICOMDIRs. region: what the vectors are of, None for whole images.
+
+    pool: how the parts of a volume, loop or slide become one vector, None to leave them; `mean:region` counts
+    each part by the pixels that the region has in it.
+    """
 
     paths: tuple[Path, ...]
     encoder: EncoderChoice = field(default_factory=EncoderChoice)
     cut: Cut = WHOLE_CUT
     region: Region | None = None
+    pool: Pooling | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What a vector is of: a file and its part."""
+    """What a vector is of: a file and its part; of a whole the file of its first part, and their number."""
 
     path: str
     part: str
+    parts: int = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part:
+    asset: Asset
+    vector: F32
+    area: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -91,6 +105,8 @@ def embed(request: EmbedRequest, settings: Settings, progress: Progress = silent
         )
     reading = reading_executor(settings, request.cut)  # its processes start while the encoder is loaded
     encoder = load_encoder(request.encoder)
+    if request.pool is not None and request.pool.weight == "region" and request.region is None:
+        raise UsageError("mean:region counts parts by their share of a region; give one with --box or --mask")
     if request.region is not None and not takes_regions(tower_of(encoder, "image")):
         raise UsageError(
             f"encoder '{encoder.spec.name}' has vectors of whole images only; leave the region out, or "
@@ -119,7 +135,7 @@ class _Embed:
         self._skips: list[Outcome] = []
         self._failures: list[Outcome] = []
         self._misplaced: dict[str, str] = {}
-        self._found: dict[int, tuple[Row, F32]] = {}
+        self._found: dict[int, _Part] = {}
 
     def run(self) -> Embedding:
         subjects = self._subjects(self._assets())
@@ -128,16 +144,41 @@ class _Embed:
         self._encode(subjects, ([number] for number in again))
         if not self._found and self._misplaced:
             raise self._no_region_fits()
-        rows = [self._found[number] for number in sorted(self._found)]
+        parts = [self._found[number] for number in sorted(self._found)]
+        space, pool = space_of(self._tower), self._request.pool
+        if pool is None:
+            rows = [(Row(part.asset.source.path, part.asset.part), part.vector) for part in parts]
+        else:
+            space, rows = pool.space(space), list(self._wholes(parts, pool))
         empty = np.empty((0, self._tower.dim or 0), np.float32)
         return Embedding(
-            space=space_of(self._tower),
+            space=space,
             encoder=self._encoder.spec.name,
             rows=tuple(row for row, _ in rows),
             vectors=np.stack([vector for _, vector in rows]) if rows else empty,
             skips=tuple(self._skips),
             failures=tuple(self._failures),
         )
+
+    def _wholes(self, parts: list[_Part], pool: Pooling) -> Iterator[tuple[Row, F32]]:
+        """One row for each whole, by their first parts; an image that is part of none is its own."""
+        wholes: dict[object, list[_Part]] = {}
+        for part in parts:
+            wholes.setdefault(part.asset.header.whole or part, []).append(part)
+        for key, mine in wholes.items():
+            first, weights = mine[0].asset, None
+            if pool.weight == "region":
+                weights = np.array([float(part.area) for part in mine])
+            elif pool.weight is not None and isinstance(key, str):
+                weights = weights_of([part.asset for part in mine], pool.weight)
+            vector = pool.pool((part.vector[None] for part in mine), weights)
+            if vector is None:
+                self._skip(first.source, "whole", f"no part of it counts by {pool.text}")
+            else:
+                yield (
+                    Row(first.source.path, "whole" if isinstance(key, str) else first.part, len(mine)),
+                    vector,
+                )
 
     def _assets(self) -> list[Asset]:
         """Every image under the paths; what is none, or cannot be read, is recorded."""
@@ -206,9 +247,9 @@ class _Embed:
         for outcome in embed_beside(self._encoder, self._limits, self._reading, tasks()):
             group = under_way.pop(outcome.task.number)
             if isinstance(outcome, Done):
-                for position, vector in zip(outcome.result.positions, outcome.result.vectors, strict=True):
-                    asset = subjects[group[position]].asset
-                    self._found[group[position]] = Row(asset.source.path, asset.part), vector
+                done = outcome.result
+                for position, *answer in zip(done.positions, done.vectors, done.areas, strict=True):
+                    self._found[group[position]] = _Part(subjects[group[position]].asset, *answer)
                 for refusal in outcome.result.refusals:
                     self._refuse(subjects[group[refusal.position]].asset, refusal)
             elif len(group) > 1:

@@ -21,10 +21,14 @@ from embedstore.settings import Limits
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Embedded:
-    """Vectors of the subjects at `positions` of a task, and what went wrong with the others."""
+    """Vectors of the subjects at `positions` of a task, and what went wrong with the others.
+
+    areas: see `Prepared`.
+    """
 
     positions: tuple[int, ...]
     vectors: F32
+    areas: tuple[int, ...]
     refusals: tuple[Refusal, ...]
 
 
@@ -94,7 +98,7 @@ class Forward:
     def embed(self, prepared: Prepared) -> Embedded:
         """The forward pass, and the refusal of vectors that are zero or not finite."""
         if not prepared.positions:
-            return Embedded((), np.zeros((0, 0), np.float32), prepared.refusals)
+            return Embedded((), np.zeros((0, 0), np.float32), (), prepared.refusals)
         vectors = self._forward(prepared.inputs)
         usable = np.isfinite(vectors).all(axis=1) & (np.abs(vectors).max(axis=1) > 0)
         refusals = [
@@ -102,8 +106,11 @@ class Forward:
             for position, good in zip(prepared.positions, usable, strict=True)
             if not good
         ]
-        positions = tuple(p for p, good in zip(prepared.positions, usable, strict=True) if good)
-        return Embedded(positions, vectors[usable], (*prepared.refusals, *refusals))
+        positions, areas = (
+            tuple(one for one, good in zip(each, usable, strict=True) if good)
+            for each in (prepared.positions, prepared.areas)
+        )
+        return Embedded(positions, vectors[usable], areas, (*prepared.refusals, *refusals))
 
     def _forward(self, inputs: tuple[F32, ...] | tuple[ImageInput, ...]) -> F32:
         tensors = [one for one in inputs if isinstance(one, np.ndarray)]

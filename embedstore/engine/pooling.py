@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.contracts.image import F32
+from embedstore.contracts.record import Asset
 from embedstore.errors import UsageError
 from embedstore.fingerprint import digest
 
@@ -79,3 +80,13 @@ class Pooling:
             return None
         pooled = (made if self.method == "max" else made / total).astype(np.float32)
         return pooled if pooled.any() else None
+
+
+def weights_of(parts: Sequence[Asset], column: str) -> NDArray[np.float64]:
+    """(n,) what parts count by a column or attribute of theirs; 0 where it is missing or not above 0."""
+    attribute = column.removeprefix("attr.")
+    values = [
+        getattr(part.header, column, None) if attribute == column else part.header.extra.get(attribute)
+        for part in parts
+    ]
+    return np.array([float(v) if isinstance(v, int | float) and v > 0 else 0.0 for v in values])

@@ -79,10 +79,14 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """Inputs of the subjects at `positions` of a task: for the network, or images as they were decoded."""
+    """Inputs of the subjects at `positions` of a task: for the network, or images as they were decoded.
+
+    areas: how many pixels of each its region has, 0 where the whole image is meant.
+    """
 
     positions: tuple[int, ...]
     inputs: tuple[F32, ...] | tuple[ImageInput, ...]
+    areas: tuple[int, ...]
     refusals: tuple[Refusal, ...]
 
 
@@ -162,11 +166,13 @@ class Decoder:
 
     def prepare(self, task: Task) -> Prepared:
         """Read, and preprocess where that can be done apart from the network."""
-        positions, inputs, refusals = list[int](), list[F32 | ImageInput](), list[Refusal]()
+        positions, areas, refusals = list[int](), list[int](), list[Refusal]()
+        inputs = list[F32 | ImageInput]()
         for position, subject in enumerate(task.subjects):
             try:
                 given = self._given(subject)
                 inputs.append(given if self._preparation is None else self._preparation(given))
+                areas.append(0 if given.roi is None else int(given.roi.sum()))
                 positions.append(position)
             except Withheld as withheld:
                 refusals.append(Refusal(position, STAGE, str(withheld)))
@@ -182,7 +188,7 @@ class Decoder:
                 refusals.append(Refusal(position, "read", "too large for this machine's memory"))
             except Exception as error:  # a decoder's own error may quote the file: only its kind is kept
                 refusals.append(Refusal(position, "read", f"unreadable ({type(error).__name__})"))
-        return Prepared(tuple(positions), tuple(inputs), tuple(refusals))  # type: ignore[arg-type]
+        return Prepared(tuple(positions), tuple(inputs), tuple(areas), tuple(refusals))  # type: ignore[arg-type]
 
     def _given(self, subject: Subject) -> ImageInput:
         image = self._seen(subject.asset, subject.sight)

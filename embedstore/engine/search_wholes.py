@@ -12,7 +12,7 @@ from embedstore.contracts.query import Answer, Hit, Query
 from embedstore.contracts.record import Asset
 from embedstore.engine.encoders import tower_of
 from embedstore.engine.grouping import in_groups
-from embedstore.engine.pooling import Pooling
+from embedstore.engine.pooling import Pooling, weights_of
 from embedstore.engine.ranges import range_in_file
 from embedstore.engine.search import Aim, aim_of, check, nearest, speaks
 from embedstore.engine.wholes import catch_up, derived_space, pooling_of
@@ -147,17 +147,8 @@ def embed_whole(workspace: Workspace, space: SpaceRow, rule: Pooling, path: Path
         ]
     except ReadFailure as failure:
         raise ReadFailure(f"{path}: {failure.reason}") from None
-    weights = None if rule.weight is None or len(parts) == 1 else _weights(parts, rule.weight)
+    weights = None if rule.weight is None or len(parts) == 1 else weights_of(parts, rule.weight)
     pooled = rule.pool(vectors, weights)
     if pooled is None:
         raise UsageError(f"{path}: no part of it has {rule.weight or 'a vector'} above 0")
     return pooled
-
-
-def _weights(parts: list[Asset], name: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    attribute = name.removeprefix("attr.")
-    values = [
-        part.header.extra.get(attribute) if attribute != name else getattr(part.header, name)
-        for part in parts
-    ]
-    return np.array([float(v) if isinstance(v, int | float) and v > 0 else 0.0 for v in values])

@@ -17,6 +17,7 @@ from embedstore.contracts.image import ImageInput
 from embedstore.contracts.record import Cut
 from embedstore.encoders.reference import factory
 from embedstore.engine.embed import EmbedRequest, embed
+from embedstore.engine.pooling import Pooling
 from embedstore.engine.requests import EncoderChoice
 from embedstore.errors import BadInputFile, NotFound, UsageError
 from embedstore.readers.regions import Box, MaskFile
@@ -227,6 +228,33 @@ def test_a_box_of_a_cropped_ultrasound_image_is_in_pixels_of_the_frame(tmp_path)
     assert np.array_equal(found.vectors[0], encoded(pixels[10:33, 12:30], "display"))
     whole = run(tmp_path / "us.dcm")
     assert np.array_equal(whole.vectors[0], encoded(pixels[8:36, 10:46], "display"))
+
+
+# Wholes
+
+
+def test_slices_are_pooled_also_by_the_pixels_of_a_region(series, film, tmp_path):
+    paths, images, _ = series
+    truth = np.zeros((DEPTH, ROWS, COLUMNS), np.uint8)
+    truth[1, 4:13, 5:11], truth[2, 2:4, 3:5] = 1, 1
+    (tmp_path / "seg.dcm").write_bytes(segmentation("BINARY", truth, images, 1))
+    for text in ("mean", "max"):
+        parts = run(paths[0].parent, profile="ct")
+        whole = run(paths[0].parent, profile="ct", pool=Pooling.of(text))
+        expected = getattr(parts.vectors.astype(np.float64), text)(axis=0)
+        assert np.allclose(whole.vectors, expected, atol=1e-6)
+        assert [(row.part, row.parts) for row in whole.rows] == [("whole", DEPTH)]
+        assert whole.space != parts.space
+    region = MaskFile(str(tmp_path / "seg.dcm"))
+    rows = run(paths[0].parent, profile="ct", region=region)
+    areas = [truth[paths.index(Path(row.path))].sum() for row in rows.rows]
+    gated = run(paths[0].parent, profile="ct", region=region, pool=Pooling.of("mean:region"))
+    assert np.allclose(gated.vectors[0], np.average(rows.vectors, axis=0, weights=areas), atol=1e-6)
+    with pytest.raises(UsageError, match="--box or --mask"):
+        run(paths[0], profile="ct", pool=Pooling.of("mean:region"))
+    alone = run(film[0], pool=Pooling.of("max"))
+    assert np.array_equal(alone.vectors, run(film[0]).vectors)
+    assert alone.rows[0].part == "image"
 
 
 # Slices are scaled by their volume
