@@ -14,7 +14,7 @@ READERS = "embedstore.readers"
 ENCODERS = "embedstore.encoders"
 INDEXES = "embedstore.indexes"
 EXECUTORS = "embedstore.executors"
-LABELERS = "embedstore.labelers"
+LABELERS = "embedstore.labeling"
 
 _NOUN = {
     READERS: "reader",

@@ -1,19 +1,22 @@
-"""`embedstore encoders list | show | doctor`: known without loading torch or any weights."""
+"""`embedstore encoders list | show | doctor | accept`: known without loading torch or any weights."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from embedstore.cli.encoders_text import doctor_text, list_text, show_text
 from embedstore.cli.lazy import PlainGroup
-from embedstore.cli.shell import Shell, shared_options
+from embedstore.cli.shell import Shell, shared_options, store_options
 
 if TYPE_CHECKING:
     from embedstore.cli.output import Renderable
-    from embedstore.contracts.encoder import EncoderSpec, TowerKind, TowerSpec, WeightsReport
+    from embedstore.contracts.encoder import EncoderSpec
+    from embedstore.engine.agreements import Agreements
 
 
 @click.group(cls=PlainGroup)
@@ -25,33 +28,17 @@ def encoders() -> None:
 @shared_options
 @click.pass_obj
 def list_(shell: Shell) -> None:
-    """The installed encoders: what they read, their dimension and licence."""
-    from embedstore.cli.output import table
-    from embedstore.engine.encoders import list_encoders
+    """The installed encoders: dimension, input size, licence, whether their weights are here."""
+    from embedstore.engine.encoders import doctor, input_size, list_encoders
 
     specs = list_encoders()
-
-    def text() -> Iterator[Renderable]:
-        yield table(
-            ("encoder", "version", "images", "texts", "one space", "licence", "modalities"),
-            [
-                (
-                    spec.name,
-                    spec.version,
-                    _dimension(spec, "image"),
-                    _dimension(spec, "text"),
-                    "yes" if spec.shared_space else "no",
-                    spec.licence,
-                    ", ".join(spec.modalities) or "any",
-                )
-                for spec in specs
-            ],
-            widest="modalities",
-        )
-        yield "Columns images and texts give the length of a vector; 'varies' depends on the checkpoint."
-        yield "'embedstore encoders doctor' looks for the weights."
-
-    shell.answer({"encoders": [_spec_json(spec) for spec in specs]}, text)
+    found = dict(doctor(tuple(spec.name for spec in specs)))
+    rows = [(spec, input_size(spec), found[spec.name].state) for spec in specs]
+    document = [
+        {**_spec_json(spec), "input_size": size, "gated": _gated(spec), "weights": state}
+        for spec, size, state in rows
+    ]
+    shell.answer({"encoders": document}, lambda: list_text(rows))
 
 
 @encoders.command()
@@ -60,101 +47,92 @@ def list_(shell: Shell) -> None:
 @shared_options
 @click.pass_obj
 def show(shell: Shell, name: str, profile: str) -> None:
-    """One encoder: source, licence, preprocessing in words, pooling, where its weights are."""
-    from embedstore.cli.output import facts
-    from embedstore.engine.encoders import doctor, show_encoder
+    """One encoder: source, licence, preprocessing in words, pooling, profiles, where its weights are."""
+    from embedstore.engine.encoders import choices, doctor, input_size, show_encoder
 
     spec = show_encoder(name, profile)
     ((_, weights),) = doctor((name,))
-
-    def text() -> Iterator[Renderable]:
-        yield from facts(
-            [
-                ("encoder", spec.name),
-                ("version", spec.version),
-                ("profile", profile),
-                ("licence", spec.licence),
-                ("source", spec.source),
-                ("cite", spec.cite or None),
-                ("modalities", ", ".join(spec.modalities) or "any"),
-                ("precision", spec.precision),
-                ("weights", _weights(weights)),
-                ("notes", spec.notes or None),
-            ]
-        )
-        for tower in spec.towers:
-            yield ""
-            yield f"{tower.kind} tower"
-            yield from facts(
-                [
-                    ("  dimension", tower.dim or "varies"),
-                    ("  compared by", tower.metric),
-                    ("  pooling", tower.pooling),
-                    ("  reads", f"{tower.wants} values" if tower.kind == "image" else None),
-                ]
-            )
-            yield "  preprocessing"
-            yield from (f"    {step}" for step in _steps(tower))
-        if spec.shared_space:
-            yield ""
-            yield "Both towers answer in one space: text finds images without a bridge."
-
-    shell.answer({**_spec_json(spec), "profile": profile, "weights": asdict(weights)}, text)
+    profiles, poolings = choices(name)
+    document = {
+        **_spec_json(spec),
+        "profile": profile,
+        "weights": asdict(weights),
+        "input_size": input_size(spec),
+        "gated": _gated(spec),
+        "profiles": [asdict(one) for one in profiles],
+        "poolings": dict(poolings),
+    }
+    shell.answer(document, lambda: show_text(spec, weights, profiles, poolings))
 
 
 @encoders.command("doctor")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@shared_options
+@store_options
 @click.pass_obj
 def doctor_(shell: Shell, names: tuple[str, ...]) -> None:
     """Whether each encoder's weights are on this machine, and if not what to fetch and where to put it.
 
-    Nothing is loaded and nothing is downloaded. Exit status 3 when an encoder that was named has no
-    usable weights.
+    Nothing is loaded and nothing is downloaded. In a store, also: whose terms were agreed to, and by which
+    weights it knows an encoder. Exit status 3 when an encoder that was named has no usable weights.
     """
-    from embedstore.cli.output import table
-    from embedstore.engine.encoders import doctor
+    from embedstore.engine.encoders import doctor, show_encoder
     from embedstore.errors import WeightsMissing
 
-    found = doctor(names)
-
-    def text() -> Iterator[Renderable]:
-        yield table(
-            ("encoder", "weights", "where"),
-            [(name, report.state, report.path or "") for name, report in found],
-            widest="where",
-        )
-        for name, report in found:
-            if report.state != "present":
-                yield f"{name}: {report.remedy}"
-
-    shell.answer({"encoders": [{"name": name, **asdict(report)} for name, report in found]}, text)
-    absent = [name for name, report in found if report.state != "present"]
-    if names and absent:
+    found = [(name, show_encoder(name), report) for name, report in doctor(names)]
+    with ExitStack() as stack:
+        agreements = _agreements(shell, stack)
+        known = {
+            name: (agreements.accepted(name), agreements.pins(name)) if agreements else (None, ())
+            for name, _, _ in found
+        }
+    document = [
+        {
+            "name": name,
+            **asdict(report),
+            "licence": spec.licence,
+            "terms": asdict(spec.terms) if spec.terms else None,
+            "accepted": asdict(accepted) if (accepted := known[name][0]) else None,
+            "pins": [asdict(pin) for pin in known[name][1]],
+        }
+        for name, spec, report in found
+    ]
+    shell.answer({"encoders": document}, lambda: doctor_text(found, known, bool(names)))
+    if names and any(report.state != "present" for _, _, report in found):
         raise click.exceptions.Exit(WeightsMissing.exit_status)
 
 
-def _dimension(spec: EncoderSpec, kind: TowerKind) -> str:
-    tower = spec.tower(kind)
-    if tower is None:
-        return ""
-    return str(tower.dim) if tower.dim else "varies"
+@encoders.command()
+@click.argument("name")
+@click.option("--by", metavar="WHO", help="Who agrees; the user of this machine by default.")
+@store_options
+@click.pass_obj
+def accept(shell: Shell, name: str, by: str | None) -> None:
+    """Agree to an encoder's licence for this store.
+
+    Needed once before the first ingest with weights that are gated or not for every use; who, when and which
+    licence are recorded. The weights by which the store knew the encoder are let go of: those that are
+    there at the next ingest are taken.
+    """
+    from getpass import getuser
+
+    with shell.opened() as store:
+        agreed = store.agreements.accept(name, by or getuser())
+
+    def text() -> Iterator[Renderable]:
+        yield f"{agreed.by} agreed to {agreed.licence} of '{agreed.encoder}' ({agreed.where}) for this store."
+
+    shell.answer(asdict(agreed), text)
 
 
-def _weights(report: WeightsReport) -> str:
-    if report.state == "present":
-        return f"present: {report.path}" if report.path else "present (part of the package)"
-    return f"{report.state}: {report.remedy}"
+def _agreements(shell: Shell, stack: ExitStack) -> Agreements | None:
+    """Those of the store, when there is one."""
+    if not (shell.store / "store.json").is_file():
+        return None
+    return stack.enter_context(shell.opened()).agreements
 
 
-def _steps(tower: TowerSpec) -> list[str]:
-    from embedstore.encoders.preprocess import Recipe
-
-    if not tower.preprocess:
-        return ["as the configuration beside the weights says"]
-    if tower.kind == "image":
-        return Recipe.from_json(tower.preprocess).describe().split("; ")
-    return [f"{key}: {value}" for key, value in tower.preprocess.items()]
+def _gated(spec: EncoderSpec) -> bool:
+    return spec.terms is not None and spec.terms.gated
 
 
 def _spec_json(spec: EncoderSpec) -> dict[str, Any]:

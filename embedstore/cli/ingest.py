@@ -123,6 +123,7 @@ def _text(report: IngestReport) -> Iterator[Renderable]:
     for one in report.wholes:
         empty = f", {one.empty} without a part that counts" if one.empty else ""
         yield f"{count(one.wholes, 'whole')} by {one.pooling}: {one.made} made or renewed{empty}"
+    yield from (f"Note: {note}." for note in report.notes)
     if report.unmatched_rows:
         yield f"{count(report.unmatched_rows, 'CSV row')} joined no image"
     if report.conflicts:

@@ -86,6 +86,7 @@ def answer_json(answer: Answer) -> dict[str, Any]:
         "matched": answer.matched,
         "bridge": answer.bridge,
         "note": answer.note or None,
+        "read_as": answer.read_as,
         "hits": [
             {"rank": hit.rank, "score": hit.score, **_whole_json(hit), **item_json(hit.item)}
             for hit in answer.hits

@@ -25,6 +25,7 @@ COMMANDS: dict[str, Entry] = {
     "zeroshot": Entry("zeroshot:zeroshot", "Label images by prompts, without training."),
     "label": Entry("label:label", "Weak labels: vote, fuse, report, export."),
     "head": Entry("head:head", "Linear heads: fit, evaluate, apply."),
+    "drift": Entry("drift:drift", "Tell whether new images differ from those of a model."),
     "privacy": Entry("privacy:privacy", "Keys and pseudonyms of de-identified stores."),
     "plugin": Entry("plugin:plugin", "Write a plugin around a model of your own."),
     "status": Entry("status:status", "What is in the store, and what could not be read."),

@@ -49,6 +49,7 @@ _BEST = 5
     is_flag=True,
     help="Leave out the patients the bridge was learned from instead of refusing.",
 )
+@click.option("--sensitivity", is_flag=True, help="Show how the answers move when each phrase stands alone.")
 @store_options
 @click.pass_obj
 def zeroshot(shell: Shell, /, classes: Path, **options: Any) -> None:
@@ -72,7 +73,7 @@ def _prompts(named: Path) -> Path:
 
 
 def _text(result: ZeroShotResult) -> Iterator[Renderable]:
-    from embedstore.cli.output import table
+    from embedstore.cli.output import estimate, table
     from embedstore.cli.search import bridge_sentence
 
     labelled = sum(row.label is not None for row in result.rows)
@@ -95,6 +96,32 @@ def _text(result: ZeroShotResult) -> Iterator[Renderable]:
         yield table(("class", "rank", "score", "id", "path"), list(_ranking(result)), widest="path")
     if result.metrics:
         yield metrics_table(result.metrics)
+    for name, found in result.abstention.items():
+        yield table(
+            ("coverage", "keep at least", "risk", "images", "patients"),
+            [
+                (
+                    p["coverage"],
+                    p["threshold"],
+                    estimate(p["risk"]),
+                    p["risk"]["n_images"],
+                    p["risk"]["n_patients"],
+                )
+                for p in found["points"]
+            ],
+            title=f"Errors among the surest, {name}",
+        )
+    if result.sensitivity:
+        yield table(
+            ("label", "phrase alone", "rank corr.", "flipped", "AUROC"),
+            [
+                (one["label"], one["text"], one["spearman"], one["flipped"], estimate(one["auroc"]))
+                for one in result.sensitivity
+            ],
+            widest="phrase alone",
+        )
+    if result.calibration is not None:
+        yield from (f"Note: {note}." for note in result.calibration["notes"])
     if result.saved_votes:
         yield f"{result.saved_votes} votes saved."
 

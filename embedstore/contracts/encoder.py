@@ -17,7 +17,8 @@ TowerKind = Literal["image", "text"]
 class TowerSpec:
     """One half of an encoder.
 
-    dim: length of a vector, None in a template whose weights decide. wants: intensity it reads.
+    dim: length of a vector, None in a template whose weights decide; published_dim: in the published weights
+    then. wants: intensity it reads.
     preprocess: the recipe as data (a policy, never one image's window); see `encoders.preprocess`.
     space: fingerprint of the vector space, None until the spec is bound to weights.
     metric: how vectors are compared; "cosine" and "dot" are larger-is-better.
@@ -32,6 +33,21 @@ class TowerSpec:
     metric: Literal["cosine", "dot"] = "cosine"
     space: str | None = None
     regions: bool = False
+    published_dim: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a person agrees to before an encoder's vectors go into a store.
+
+    licence: its name. where: its text can be read there. forbids: in words, such as "commercial use". gated:
+    the publisher asks for agreement before the download, too.
+    """
+
+    licence: str
+    where: str
+    forbids: str = ""
+    gated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +56,8 @@ class EncoderSpec:
 
     shared_space: True when image and text tower answer in one space (CLIP and kin). prompt: the text it was
     trained to meet a label in, for prompt sets that name no template.
+    terms: None when its licence asks nothing of who uses it. modalities: DICOM codes of what it was trained
+    for, () for anything.
     weights_sha256, tower dims and spaces are None in a template; `bind` fills them after loading.
     """
 
@@ -56,6 +74,7 @@ class EncoderSpec:
     weights_sha256: str | None = None
     notes: str = ""
     prompt: str = "{}"
+    terms: Terms | None = None
 
     def tower(self, kind: TowerKind) -> TowerSpec | None:
         """The tower of that kind, or None when the encoder has none."""
@@ -133,12 +152,14 @@ class WeightsReport:
     """What `encoders doctor` says: whether weights are here, where, and if not what to fetch.
 
     state: "present", "missing" or "unusable". path: where they were found. remedy: one line for a person.
+    files: names under which the weights are published, the current one first.
     """
 
     state: Literal["present", "missing", "unusable"]
     path: str | None = None
     remedy: str = ""
     searched: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
 
 @runtime_checkable
@@ -235,8 +256,19 @@ class EncoderFactory(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A named preprocessing profile of an encoder, for `encoders show`."""
+    """A named way to prepare images. summary: whose way it is. recipe: as data, see `encoders.preprocess`."""
 
     name: str
     summary: str
     recipe: Mapping[str, Any] = field(default_factory=dict)
+
+
+@runtime_checkable
+class ChoosableFactory(Protocol):
+    """A factory whose encoder can be asked for in several ways, as `PROFILE[+POOLING]`."""
+
+    def profiles(self, name: str) -> tuple[Profile, ...]:
+        """Ways to prepare images, the default first."""
+
+    def poolings(self, name: str) -> Mapping[str, str]:
+        """Ways to make one vector of the output: name to words, the default first; {} when there is one."""

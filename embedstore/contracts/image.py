@@ -14,7 +14,7 @@ Intensity = Literal["display", "raw", "hu", "suv"]
 
 #: Version of the rules by which readers make "display" pixels (docs/concepts/intensity.md). It is part of the
 #: space of every tower that reads them, since the same file under other rules is another input.
-DISPLAY_POLICY = 2
+DISPLAY_POLICY = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -57,8 +57,9 @@ class LabelingFunction(Protocol):
     def needs(self) -> frozenset[str]:
         """What it looks at."""
 
-    def __call__(self, batch: LabelBatch) -> Votes:
-        """(n,) int64: index of a class, or -1 to abstain."""
+    def __call__(self, batch: LabelBatch) -> NDArray[Any]:
+        """(n,) int64: index of a class, or -1 to abstain. It may also answer softly, with (n, classes)
+        probabilities; a row of zeros or NaN abstains."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -112,6 +112,8 @@ class Header:
 
 
 HEADER_COLUMNS: tuple[str, ...] = tuple(f.name for f in fields(Header) if f.name != "extra")
+READER_ATTRIBUTES = frozenset({"display", "icc", "suv"})
+"""Words of the readers alone: how an image is shown, what its colour and uptake are worth."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -137,6 +137,16 @@ class Recipe:
             pixels = step.apply(pixels, ImageInput(image))
         statistic.add(pixels)
 
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(height, width) of what comes out; None when that depends on the image."""
+        for step in reversed(self.steps):
+            if isinstance(step, CenterCrop | Pad) or (isinstance(step, Resize) and step.mode == "squash"):
+                return step.size
+            if isinstance(step, Resize):
+                return None
+        return None
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, complete: `from_json` gives an equal recipe."""
         steps = [{"step": step.name, **_plain(step)} for step in self.steps]

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from embedstore.contracts.encoder import EncoderSpec, LoadRequest, TowerSpec, WeightsReport, bind
+from embedstore.contracts.encoder import EncoderSpec, LoadRequest, Profile, TowerSpec, WeightsReport, bind
 from embedstore.contracts.image import F32, ImageInput
 from embedstore.encoders.batching import check_texts, in_batches, stack
 from embedstore.encoders.geometry import CropRoi, Resize
@@ -46,6 +46,16 @@ _RECIPES: Mapping[str, Recipe] = types.MappingProxyType(
         "mr-volume": Recipe((PercentileWindow(), CropRoi(), ToGrey(), _THUMBNAIL), wants="raw"),
         # Up to 10 g/ml, as FDG is commonly read.
         "pet": Recipe((CropRoi(), ToGrey(), Window(center=5.0, width=10.0), _THUMBNAIL), wants="suv"),
+    }
+)
+_WHOSE: Mapping[str, str] = types.MappingProxyType(
+    {
+        "default": "pixels as a screen shows them",
+        "ct": "Hounsfield units through one window",
+        "ct-windows": "Hounsfield units through three windows as channels",
+        "ct-volume": "Hounsfield units scaled by the extremes of the volume",
+        "mr-volume": "raw values scaled by the percentiles of the volume",
+        "pet": "standardised uptake values",
     }
 )
 _CHANNELS: Mapping[str, int] = types.MappingProxyType({"ct-windows": 3})
@@ -148,6 +158,14 @@ class ReferenceFactory:
             profile=profile,
             notes="learned nothing; for tests",
         )
+
+    def profiles(self, name: str) -> tuple[Profile, ...]:
+        """What a recipe can ask for, the default first."""
+        return tuple(Profile(key, _WHOSE[key], recipe.to_json()) for key, recipe in _RECIPES.items())
+
+    def poolings(self, name: str) -> Mapping[str, str]:
+        """One way only."""
+        return {}
 
     def doctor(self, name: str, request: LoadRequest) -> WeightsReport:
         """Always present: the signs are computed."""

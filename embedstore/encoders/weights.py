@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, Literal
 
 from embedstore.contracts.encoder import LoadRequest, WeightsReport
 from embedstore.errors import Refused, WeightsMissing
@@ -50,23 +50,26 @@ class Official:
         if request.weights is None and self.repository:
             yield from hub_snapshots(self.repository, self.files[0])
 
+    def _searched(self, request: LoadRequest) -> tuple[str, ...]:
+        """The places in words: the hub's cache is named even when it has no such repository."""
+        places = [str(path) for path in self.places(request)]
+        if request.weights is None and self.repository:
+            places.append(str(_hub_folder(self.repository) / "*" / self.files[0]))
+        return tuple(places)
+
     def report(self, request: LoadRequest, hint: str = "") -> WeightsReport:
         """Whether the file is here and looks like a PyTorch checkpoint; nothing is loaded.
 
         hint: ends the remedy for a file that is missing.
         """
-        searched = []
-        for path in self.places(request):
-            searched.append(str(path))
-            if path.is_file():
-                wrong = unlike_a_checkpoint(path, self.gated)
-                return WeightsReport(
-                    state="unusable" if wrong else "present",
-                    path=str(path),
-                    remedy=wrong,
-                    searched=tuple(searched),
-                )
-        return WeightsReport(state="missing", remedy=self._remedy(request, hint), searched=tuple(searched))
+        searched = self._searched(request)
+        path = next((path for path in self.places(request) if path.is_file()), None)
+        if path is None:
+            remedy = self._remedy(request, hint)
+            return WeightsReport(state="missing", remedy=remedy, searched=searched, files=self.files)
+        wrong = unlike_a_checkpoint(path, self.gated)
+        state: Literal["present", "unusable"] = "unusable" if wrong else "present"
+        return WeightsReport(state=state, path=str(path), remedy=wrong, searched=searched, files=self.files)
 
     def require(self, request: LoadRequest, hint: str = "") -> Path:
         """The file to load. Raises WeightsMissing, which says what to fetch and where to put it."""
@@ -85,16 +88,22 @@ class Official:
             return f"no such weights: {request.weights}; give the path of {file}"
         return (
             f"{file} is not on this machine: {self.obtain} and put it into the folder that "
-            f"EMBEDSTORE_WEIGHTS names, or give its path with --weights{hint}"
+            f"EMBEDSTORE_WEIGHTS names, or give its path with --weights"
+            f"{', or leave it in the Hugging Face cache' if self.repository else ''}{hint}"
         )
 
 
 def hub_snapshots(repository: str, file: str) -> list[Path]:
     """The copies of a repository's file in the local cache of the Hugging Face hub; no network."""
-    named = os.environ.get("HF_HUB_CACHE")
-    home = os.environ.get("HF_HOME") or Path("~/.cache/huggingface").expanduser()
-    cache = Path(named) if named else Path(home) / "hub"
-    return sorted((cache / f"models--{repository.replace('/', '--')}" / "snapshots").glob(f"*/{file}"))
+    return sorted(_hub_folder(repository).glob(f"*/{file}"))
+
+
+def _hub_folder(repository: str) -> Path:
+    """Where the hub's own library keeps copies: HF_HUB_CACHE, else `hub` in HF_HOME or the user's cache."""
+    caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    home = os.environ.get("HF_HOME") or f"{caches}/huggingface"
+    cache = Path(os.environ.get("HF_HUB_CACHE") or f"{home}/hub").expanduser()
+    return cache / f"models--{repository.replace('/', '--')}" / "snapshots"
 
 
 def not_downloaded(path: Path, gated: bool = False) -> str:

@@ -145,7 +145,12 @@ def _open(workspace: Workspace, row: BridgeRow) -> OpenBridge:
         name=row.name,
         image_space=row.image_space,
         text_space=row.text_space,
-        anchor_patients=frozenset(row.anchor_patients),
+        anchor_patients=frozenset(row.anchor_patients) | _whose_now(workspace, row),
         summary={"name": row.name, "kind": row.kind, "anchors": card.anchors, "quality": row.quality},
         bridge=Bridge.restore(row.spec, arrays),
     )
+
+
+def _whose_now(workspace: Workspace, row: BridgeRow) -> frozenset[str]:
+    """Patients of the anchors by what is known today: a table may have named them since the fit."""
+    return frozenset(workspace.catalog.patient_groups(row.anchors))

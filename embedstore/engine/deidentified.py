@@ -128,6 +128,13 @@ class Gatekeeper:
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
         self._of_patient: dict[str, Identifiers] = {}
+        self._of_study: dict[str, Identifiers] = {}
+        self._in_study: dict[str, set[str]] = {}
+
+    def learn(self, surveyed: Surveyed, examined: Examined | None) -> None:
+        """Remember whom a finding names, without sealing it yet."""
+        for entry in surveyed.entries:
+            self._remembered(entry.found, (examined or Examined()).identifiers)
 
     def seal(self, surveyed: Surveyed, examined: Examined | None) -> Surveyed:
         """The same finding with everything behind HMACs; images that may not be seen are withheld."""
@@ -196,13 +203,19 @@ class Gatekeeper:
         return found
 
     def _remembered(self, found: Asset | Report, new: Identifiers) -> Identifiers:
-        """All identifiers met so far of whoever the item is about."""
-        patient = found.header.patient_id
-        if patient is None:
-            return new
-        before = self._of_patient.get(patient, NOBODY)
-        joined = before | new | self.gate.identifiers(found.header)
-        if joined != before:
-            self._of_patient[patient] = joined
-            return joined
-        return before
+        """All identifiers met so far of whoever the item is about: by patient, and by study.
+
+        A structured report may have no PatientID, or another one than the images of its study.
+        """
+        header = found.header
+        patient, study = header.patient_id, header.study_uid
+        own = new | self.gate.identifiers(header)
+        people = {patient} - {None} if study is None else self._in_study.setdefault(study, set())
+        if patient is not None:
+            people.add(patient)
+            self._of_patient[patient] = self._of_patient.get(patient, NOBODY) | own
+        if study is not None:
+            own = self._of_study[study] = self._of_study.get(study, NOBODY) | own
+        for one in people:
+            own |= self._of_patient.get(str(one), NOBODY)
+        return own

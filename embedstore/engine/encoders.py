@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from embedstore import discovery
 from embedstore.contracts.encoder import (
+    ChoosableFactory,
     Encoder,
     EncoderFactory,
     EncoderSpec,
     LoadRequest,
+    Profile,
     TowerKind,
     TowerSpec,
     WeightsReport,
 )
+from embedstore.encoders.preprocess import Recipe
 from embedstore.engine.requests import EncoderChoice
 from embedstore.errors import EmbedstoreError, SpaceMismatch, UsageError
 from embedstore.settings import Settings
@@ -28,6 +32,22 @@ def list_encoders() -> tuple[EncoderSpec, ...]:
 def show_encoder(name: str, profile: str = "default") -> EncoderSpec:
     """The template spec of one encoder. Raises UnknownPlugin."""
     return _factory(name).spec(name, profile)
+
+
+def choices(name: str) -> tuple[tuple[Profile, ...], Mapping[str, str]]:
+    """The profiles and poolings an encoder can be asked for, the defaults first; () when there is one way."""
+    factory = _factory(name)
+    if not isinstance(factory, ChoosableFactory):
+        return (), {}
+    return factory.profiles(name), factory.poolings(name)
+
+
+def input_size(spec: EncoderSpec) -> tuple[int, int] | None:
+    """(height, width) of the image network's input; None when the weights or the image decide."""
+    tower = spec.tower("image")
+    if tower is None or not tower.preprocess:
+        return None
+    return Recipe.from_json(tower.preprocess).size
 
 
 def doctor(names: tuple[str, ...] = ()) -> tuple[tuple[str, WeightsReport], ...]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from embedstore.contracts.image import F32, I64
+from embedstore.engine.head_labels import labels_from_file
 from embedstore.engine.requests import HeadCard, HeadReport, HeadRequest
 from embedstore.engine.workspace import Workspace
-from embedstore.errors import BadInputFile, UsageError
+from embedstore.errors import UsageError
 from embedstore.evaluation import metrics
 from embedstore.evaluation.control import shuffle_control
 from embedstore.evaluation.intervals import Estimate
@@ -130,7 +129,7 @@ def _labelled(workspace: Workspace, space: SpaceRow, request: HeadRequest) -> tu
 def _values(workspace: Workspace, items: I64, request: HeadRequest) -> list[Any]:
     catalog = workspace.catalog
     if request.labels is not None:
-        return _from_file(workspace, items, request.labels)
+        return labels_from_file(request.labels, catalog.items(items.tolist()))
     if not request.target.startswith(LABEL_PREFIX):
         return catalog.column(items, column_of(request.target))
     name = request.target.removeprefix(LABEL_PREFIX)
@@ -145,28 +144,6 @@ def column_of(target: str) -> str:
     """The filter column a target names; any other name is a column of the user's own tables."""
     documented = target in COLUMNS_BY_NAME or target.startswith(ATTRIBUTE_PREFIX)
     return target if documented else f"{ATTRIBUTE_PREFIX}{target}"
-
-
-def _from_file(workspace: Workspace, items: I64, path: Path) -> list[Any]:
-    """Labels of a CSV with columns (id or path) and label."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
-    except OSError as error:
-        raise BadInputFile(f"{path}: cannot be read: {error.strerror}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise BadInputFile(f"{path}: not a UTF-8 CSV ({type(error).__name__})") from None
-    names = set(rows[0]) if rows else set()
-    key = "id" if "id" in names else "path" if "path" in names else None
-    if key is None or "label" not in names:
-        raise BadInputFile(f"{path}: needs a column 'label' and a column 'id' or 'path'")
-    said = {row[key]: row["label"] for row in rows}
-    if key == "id":
-        return [said.get(str(int(item))) for item in items]
-    return [
-        next((said[p] for p in (item.path, *item.paths) if p in said), said.get(Path(item.path).name))
-        for item in workspace.catalog.items(items.tolist())
-    ]
 
 
 def _contested(workspace: Workspace, target: str, items: I64) -> np.ndarray[Any, np.dtype[np.bool_]]:

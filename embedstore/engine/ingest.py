@@ -52,8 +52,9 @@ def ingest(workspace: Workspace, request: IngestRequest, progress: Progress) -> 
     with workspace.catalog.writing():
         try:
             return _Ingest(workspace, request, progress, trust=True).run()
-        except SpaceMoved:
-            return _Ingest(workspace, request, progress, trust=False).run()
+        except SpaceMoved as moved:
+            report = _Ingest(workspace, request, progress, trust=False).run()
+            return replace(report, notes=(f"{moved}: its vectors go to a space of their own", *report.notes))
 
 
 class _Ingest:
@@ -103,7 +104,7 @@ class _Ingest:
         wholes = derive(self._workspace, space, self._request.pool)
         self._save_indexes()
         report = self._recorder.tally.report(run, survey.unmatched_rows, seconds)
-        report = replace(report, wholes=wholes)
+        report = replace(report, wholes=wholes, notes=self._targets.notes)
         counts = {
             "seen": report.seen,
             "added": report.added,

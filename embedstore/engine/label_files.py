@@ -16,6 +16,7 @@ from embedstore.errors import UsageError
 
 # A spreadsheet runs a cell that begins so as a formula (CWE-1236); an apostrophe makes it text again.
 _FORMULA = tuple("=+-@|%\t\r\n＝＋－＠")
+_BLANK = " \u00a0\u200b\ufeff"
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
@@ -54,7 +55,8 @@ def write_labels(
     return len(rows)
 
 
-def _record(label_set: LabelSet, row: LabelRow) -> dict[str, Any]:
+def record_of(label_set: LabelSet, row: LabelRow) -> dict[str, Any]:
+    """A row as a table has it."""
     item = row.item
     record: dict[str, Any] = {
         "id": item.id,
@@ -76,12 +78,23 @@ def _record(label_set: LabelSet, row: LabelRow) -> dict[str, Any]:
 def _write_csv(
     out: Path, label_set: LabelSet, rows: Sequence[LabelRow], provenance: Mapping[str, Any]
 ) -> None:
-    names = list(_record(label_set, rows[0])) if rows else []
+    names = list(record_of(label_set, rows[0])) if rows else []
     with out.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(names)
         for row in rows:
-            writer.writerow([csv_safe(value) for value in _record(label_set, row).values()])
+            writer.writerow([csv_safe(value) for value in record_of(label_set, row).values()])
+
+
+def plain_cell(cell: str) -> str:
+    """The value that `csv_safe` made a cell of."""
+    return cell[1:] if cell.startswith("'") and cell[1:].lstrip(_BLANK).startswith(_FORMULA) else cell
+
+
+def one_cell(text: str) -> str:
+    """A value as a cell of a Markdown table: one line, its bars and angles harmless."""
+    flat = " ".join(text.split())
+    return flat.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "'")
 
 
 def csv_safe(value: object) -> str:
@@ -92,7 +105,7 @@ def csv_safe(value: object) -> str:
     if value is None:
         return ""
     text = _SURROGATES.sub("\ufffd", str(value).replace("\x00", ""))
-    if text.lstrip(" \u00a0\u200b\ufeff").startswith(_FORMULA) and not _NUMBER.fullmatch(text):
+    if text.lstrip(_BLANK).startswith(_FORMULA) and not _NUMBER.fullmatch(text):
         return "'" + text
     return text
 
@@ -103,6 +116,6 @@ def _write_parquet(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pa.Table.from_pylist([_record(label_set, row) for row in rows])
+    table = pa.Table.from_pylist([record_of(label_set, row) for row in rows])
     described = {**(table.schema.metadata or {}), b"embedstore": json.dumps(provenance).encode()}
     pq.write_table(table.replace_schema_metadata(described), out)

@@ -37,6 +37,26 @@ class EncoderChoice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """Somebody agreed to an encoder's terms for a store. where: the licence's text; when: UTC."""
+
+    encoder: str
+    licence: str
+    where: str
+    by: str
+    when: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pin:
+    """Weights by which a store knows an encoder. place: file or folder; when: first loaded, UTC."""
+
+    place: str
+    sha256: str
+    when: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IngestRequest:
     """paths: files, folders, zip archives, DICOMDIRs. encoder: None for the store's own (`starter` when new).
 
@@ -93,6 +113,7 @@ class IngestReport:
 
     known: skipped because already in the store. conflicts: disagreements recorded in this run.
     unmatched_rows: CSV rows that joined nothing. images_per_s: images embedded per second of wall time.
+    notes: what a person should know of the encoders, such as that other weights made a new space.
     """
 
     run: int
@@ -109,6 +130,7 @@ class IngestReport:
     skips: tuple[Outcome, ...]
     failures: tuple[Outcome, ...]
     wholes: tuple[Derived, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +172,7 @@ class ZeroShotRequest:
     calibrate_where: images with a truth that scores are calibrated on; their patients are not
     scored. threshold: abstain below this probability (or score, when uncalibrated).
     save: write the labels as votes. exclude_anchors: leave out patients the bridge was learned from
-    instead of refusing.
+    instead of refusing. sensitivity: score by each phrase alone as well.
     """
 
     classes: Path
@@ -162,6 +184,7 @@ class ZeroShotRequest:
     encoder: str | None = None
     bridge: str | None = None
     exclude_anchors: bool = False
+    sensitivity: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,7 +208,11 @@ class ZeroShotRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ZeroShotResult:
-    """metrics: per class, against the YAML's truth column where the scored images have one."""
+    """metrics: per class, against the YAML's truth column where the scored images have one.
+
+    use: "ranking only" until there is a calibration. abstention: risk against coverage by finding.
+    sensitivity: per phrase, how the answers move when it stands alone.
+    """
 
     classes: tuple[str, ...]
     calibrated: bool
@@ -194,6 +221,10 @@ class ZeroShotResult:
     rows: tuple[ZeroShotRow, ...]
     metrics: Mapping[str, Any]
     saved_votes: int = 0
+    use: str = "ranking only"
+    calibration: Mapping[str, Any] | None = None
+    abstention: Mapping[str, Any] = field(default_factory=dict)
+    sensitivity: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,9 +232,11 @@ class VoteRequest:
     """voters: YAML with a label set and its voters (report rules, zero-shot, neighbours, metadata).
 
     label_set: in place of the one the file names, so that one file serves several findings.
+    trust_code: sha256 of Python files named in it that may run.
     """
 
     voters: Path
+    trust_code: tuple[str, ...] = ()
     label_set: str | None = None
     where: str | None = None
     encoder: str | None = None
@@ -224,13 +257,20 @@ class VoterCard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelSetCard:
-    """What is known of a label set: its voters and, when fused, the label model beside the majority vote."""
+    """What is known of a label set: its voters and, when fused, the label model beside the majority vote.
+
+    gold: items whose truth is known, by the truth column or by persons' votes. dependence: pairs of voters,
+    the most dependent first. warnings: what a reader of the numbers should know.
+    """
 
     label_set: str
     classes: tuple[str, ...]
     items: int
     voters: tuple[VoterCard, ...]
     model: Mapping[str, Any] | None = None
+    gold: int = 0
+    dependence: tuple[Mapping[str, Any], ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

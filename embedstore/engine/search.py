@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from embedstore.engine.ranges import range_in_file
 from embedstore.engine.workspace import Workspace
 from embedstore.errors import BridgeMissing, NotFound, ReadFailure, UsageError
 from embedstore.indexes.search import search_groups, search_vectors
+from embedstore.learning.polarity import Polarity, read_polarity
 from embedstore.readers.choose import ReaderSet
 from embedstore.readers.sources import FileSource
 from embedstore.storage.batches import ItemKind
@@ -29,11 +30,16 @@ from embedstore.storage.records import SpaceRow
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Aim:
-    """A query vector, the space whose vectors it is compared with, and the bridge they meet over, if any."""
+    """A query vector, the space whose vectors it is compared with, and the bridge they meet over, if any.
+
+    joint: the vector has crossed the bridge already. polarity: how a text was read.
+    """
 
     vector: F32
     space: SpaceRow
     bridge: OpenBridge | None = None
+    joint: bool = False
+    polarity: Polarity | None = None
 
 
 def search(workspace: Workspace, query: Query) -> Answer:
@@ -42,7 +48,7 @@ def search(workspace: Workspace, query: Query) -> Answer:
     Raises UsageError, FilterError, NotFound (an id, a file), BridgeMissing, ReadFailure (the query's file).
     """
     check(query)
-    where = parse_where(query.where) if query.where else None
+    where = parse_where(query.where) if query.where is not None else None
     aim = aim_of(workspace, query)
     allow = _allowed(workspace, query, where, aim.space)
     ids, scores, exact = nearest(workspace, query, aim, allow)
@@ -60,8 +66,19 @@ def search(workspace: Workspace, query: Query) -> Answer:
         matched=len(allow),
         hits=hits,
         bridge=aim.bridge.summary if aim.bridge else None,
-        note=_unused_bridge(workspace, query, aim),
+        note="; ".join(filter(None, (_read_as(aim), _unused_bridge(workspace, query, aim)))),
+        read_as=_parts(aim.polarity),
     )
+
+
+def _read_as(aim: Aim) -> str:
+    return aim.polarity.sentence if aim.polarity else ""
+
+
+def _parts(polarity: Polarity | None) -> Mapping[str, str] | None:
+    if polarity is None or not polarity.denied:
+        return None
+    return {"affirmed": polarity.affirmed, "denied": polarity.denied, "cue": polarity.cue}
 
 
 def check(query: Query) -> None:
@@ -112,16 +129,19 @@ def _aim_from_item(workspace: Workspace, query: Query, item_id: int) -> Aim:
 
 
 def _aim_from_text(workspace: Workspace, query: Query, text: str, wanted: str) -> Aim:
-    if wanted == "text":
-        space = workspace.space("text", query.encoder)
-        return Aim(workspace.encoder_of(space, "text").encode_texts([text])[0], space)
-    images = workspace.space("image", query.encoder)
-    if "text" in images.kinds or speaks(workspace, images):
-        return Aim(workspace.encoder_of(images, "text").encode_texts([text])[0], images)
-    bridge = bridge_between(workspace, images, query.bridge)
+    told = read_polarity(text)
+    space = workspace.space("text" if wanted == "text" else "image", query.encoder)
+    if "text" in space.kinds or speaks(workspace, space):
+        vectors = workspace.encoder_of(space, "text").encode_texts(told.texts)
+        return Aim(told.direction(vectors), space, polarity=told)
+    bridge = bridge_between(workspace, space, query.bridge)
     texts = workspace.catalog.space(bridge.text_space)
-    vector = workspace.encoder_of(texts, "text").encode_texts([text])[0]
-    return Aim(vector, images, bridge)
+    vectors = workspace.encoder_of(texts, "text").encode_texts(told.texts)
+    if not told.denied:
+        return Aim(vectors[0], space, bridge, polarity=told)
+    # Presence and absence are told apart where the images are, not before the bridge.
+    across = bridge.other_side(space)(vectors)
+    return Aim(told.direction(across), space, bridge, joint=True, polarity=told)
 
 
 def speaks(workspace: Workspace, space: SpaceRow) -> bool:
@@ -171,6 +191,7 @@ def _allowed(workspace: Workspace, query: Query, where: Where | None, space: Spa
 def nearest(workspace: Workspace, query: Query, aim: Aim, allow: I64) -> tuple[I64, F32, bool]:
     """Vector ids and scores of the best among the allowed, and whether they are exact."""
     catalog, space = workspace.catalog, aim.space
+    k = min(query.k, max(1, len(allow)))  # room for more than there is would be taken for nothing
     gather: Callable[[I64], F32] = gatherer(catalog, space)
     vector = aim.vector
     index: VectorIndex
@@ -179,7 +200,7 @@ def nearest(workspace: Workspace, query: Query, aim: Aim, allow: I64) -> tuple[I
         restricted = None if len(allow) == len(index) else allow
     else:
         to_joint = aim.bridge.side_of(space)
-        vector = aim.bridge.other_side(space)(vector[None])[0]
+        vector = vector if aim.joint else aim.bridge.other_side(space)(vector[None])[0]
         if not vector.any():
             raise UsageError(
                 f"bridge '{aim.bridge.name}' has met nothing like this query in its pairs; say it in the "
@@ -189,7 +210,7 @@ def nearest(workspace: Workspace, query: Query, aim: Aim, allow: I64) -> tuple[I
         index, gather = joint.index, joint.rows
         restricted = joint.index.ids()
     if query.per == "image":
-        found = search_vectors(index, gather, vector, query.k, restricted)
+        found = search_vectors(index, gather, vector, k, restricted)
     else:
 
         def groups(ids: I64) -> I64:
@@ -198,7 +219,7 @@ def nearest(workspace: Workspace, query: Query, aim: Aim, allow: I64) -> tuple[I
                 return _whole_codes(catalog.column(codes.items, "whole"), codes.items)
             return codes.patients if query.per == "patient" else codes.studies
 
-        found = search_groups(index, gather, vector, query.k, restricted, groups)
+        found = search_groups(index, gather, vector, k, restricted, groups)
     ids, scores = found.neighbours.ids[0], found.neighbours.scores[0]
     return ids[ids >= 0], scores[ids >= 0], found.exact
 

@@ -19,6 +19,7 @@ from embedstore.engine.wholes import catch_up, derived_space, pooling_of
 from embedstore.engine.workspace import Workspace
 from embedstore.errors import BridgeMissing, NotFound, ReadFailure, UsageError
 from embedstore.indexes.scoring import exact_scores, query_rows
+from embedstore.learning.polarity import read_polarity
 from embedstore.readers.choose import ReaderSet
 from embedstore.readers.sources import FileSource
 from embedstore.storage.filters import parse_where
@@ -60,13 +61,13 @@ def search_wholes(workspace: Workspace, query: Query) -> Answer:
         exact=exact,
         matched=len(field.rows),
         hits=_hits(workspace, field, vector, ids, scores),
-        note=note,
+        note="; ".join(filter(None, (read_polarity(query.text or "").sentence, note))),
     )
 
 
 def _field(workspace: Workspace, query: Query, base: SpaceRow, derived: SpaceRow) -> _Field:
     catalog = workspace.catalog
-    where = parse_where(query.where) if query.where else None
+    where = parse_where(query.where) if query.where is not None else None
     excluded = (query.exclude_patient,) if query.exclude_patient else ()
     rows = {row.vector_id: row for row in catalog.wholes.rows(derived.id)}
     parts = catalog.vector_ids(base.id, where, "image", excluded)

@@ -9,17 +9,26 @@ from types import TracebackType
 from typing import Any
 
 from embedstore.contracts.query import Answer, Item, Query
+from embedstore.engine import audit as _audit
 from embedstore.engine import bridges as _bridges
+from embedstore.engine import drift as _drift
+from embedstore.engine import exporting as _exporting
+from embedstore.engine import fusing as _fusing
 from embedstore.engine import heads as _heads
 from embedstore.engine import ingest as _ingest
+from embedstore.engine import label_import as _label_import
 from embedstore.engine import labels as _labels
 from embedstore.engine import maintain as _maintain
+from embedstore.engine import persons as _persons
 from embedstore.engine import resolve as _resolve
 from embedstore.engine import search as _search
 from embedstore.engine import search_wholes as _search_wholes
 from embedstore.engine import zeroshot as _zeroshot
 from embedstore.engine.admission import DEIDENTIFIED
+from embedstore.engine.agreements import Agreements
+from embedstore.engine.drift_records import DriftReport, DriftRequest
 from embedstore.engine.indexing import IndexShelf
+from embedstore.engine.label_requests import AuditCard, AuditRequest, FuseRequest, ImportCard, Suggestion
 from embedstore.engine.requests import (
     BridgeCard,
     BridgeRequest,
@@ -97,6 +106,11 @@ class Store:
         """Embed and record what is new under the request's paths; see `engine.ingest`."""
         return _ingest.ingest(self._workspace, request, progress)
 
+    @property
+    def agreements(self) -> Agreements:
+        """Licences agreed to and weights pinned; see `engine.agreements`."""
+        return Agreements(self._workspace.catalog)
+
     def search(self, query: Query) -> Answer:
         """Answer one query; see `engine.search` and, for wholes, `engine.search_wholes`."""
         if query.within == "wholes":
@@ -138,15 +152,41 @@ class Store:
 
     def label_report(self, label_set: str, truth: str | None = None) -> LabelSetCard:
         """Coverage, overlap, conflict, and accuracy against a truth column."""
-        return _labels.label_report(self._workspace, label_set, truth)
+        return _fusing.label_report(self._workspace, label_set, truth)
 
-    def fit_label_model(self, label_set: str, truth: str | None = None) -> LabelSetCard:
-        """Fuse the active votes of a label set; the majority vote is kept beside the result."""
-        return _labels.fit_label_model(self._workspace, label_set, truth)
+    def fit_label_model(self, label_set: str, truth: str | None = None, **options: Any) -> LabelSetCard:
+        """Fuse the active votes of a label set; the majority vote is kept beside the result.
 
-    def export_labels(self, label_set: str, out: Path) -> int:
-        """Write fused labels to .csv or .parquet; returns the rows written."""
-        return _labels.export_labels(self._workspace, label_set, out)
+        options: of `FuseRequest`.
+        """
+        return _fusing.fit_label_model(
+            self._workspace, FuseRequest(label_set=label_set, truth=truth, **options)
+        )
+
+    def suggest_labels(
+        self, label_set: str, n: int = 20, where: str | None = None, seed: int = 0
+    ) -> tuple[Suggestion, ...]:
+        """Items a person should label next: half at random, half where the fused labels are least sure."""
+        return _fusing.suggest(self._workspace, label_set, n, where, seed)
+
+    def audit_labels(self, request: AuditRequest) -> AuditCard:
+        """Labels that are probably wrong, and images that are as good as one with different labels."""
+        return _audit.audit_labels(self._workspace, request)
+
+    def say_labels(self, label_set: str, told: Mapping[int, str], by: str) -> int:
+        """Record what a person says of items (id to class): votes of "person:NAME"."""
+        return _persons.say(self._workspace, label_set, told, by)
+
+    def export_labels(self, label_set: str, out: Path, layout: str | None = None) -> int:
+        """Write fused labels with provenance and datasheet; returns the labels written.
+
+        A .csv or .parquet file, or a folder of layout "huggingface", "coco", "fiftyone" or "dicom-sr".
+        """
+        return _exporting.export_labels(self._workspace, label_set, out, layout, self.deidentified)
+
+    def import_labels(self, label_set: str, path: Path, by: str | None = None) -> ImportCard:
+        """Record labels of a filled-in list, an exported dataset or another store's provenance as votes."""
+        return _label_import.import_labels(self._workspace, label_set, path, by)
 
     def fit_head(self, request: HeadRequest) -> HeadCard:
         """Fit and record a linear head; see `engine.heads`."""
@@ -163,6 +203,10 @@ class Store:
     def heads(self) -> tuple[HeadCard, ...]:
         """Recorded heads."""
         return tuple(_heads.card_of(row) for row in self._workspace.catalog.models.heads())
+
+    def drift(self, request: DriftRequest, progress: Progress = silent) -> DriftReport:
+        """Compare new images with a reference: do they look otherwise, do they mean something else?"""
+        return _drift.drift(self._workspace, request, progress)
 
     def resolve(self, paths: Sequence[Path], key: Path) -> tuple[_resolve.Resolved, ...]:
         """The names under which a de-identified store knows files; see `engine.resolve`."""

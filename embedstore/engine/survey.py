@@ -85,13 +85,17 @@ class Survey:
         self._limits = limits
         self._reading = reading
         self._walked = walk(request.paths, limits)
+        self._held: list[tuple[Surveyed, Examined | None]] = []
         self.tables: tuple[Table, ...] = tuple(
             read_table(path, request.mapping, limits)
             for path in dict.fromkeys(request.metadata + request.reports)
         )
 
     def sources(self, image_space: int, text_space: int) -> Iterator[Surveyed]:
-        """Every source under the request's paths; settled are those with vectors in both spaces."""
+        """Every source under the request's paths; settled are those with vectors in both spaces.
+
+        In a de-identified ingest files of reports come last, when all is known of their patients.
+        """
         groups = self._groups(image_space, text_space)
         for group in groups:
             if group.look.sources:  # where there is nothing to look at, no process is started
@@ -100,6 +104,8 @@ class Survey:
                 yield from self._described(work, chain([group], groups))
             else:
                 yield from group.ready
+        held, self._held = self._held, []
+        yield from (self._sealed(*one) for one in held)
 
     def table_reports(self) -> Iterator[Surveyed]:
         """Reports that stand in the tables' own rows; call after `sources`, which tells what rows matched."""
@@ -156,7 +162,7 @@ class Survey:
             yield from waiting.pop(outcome.task.number)
             if isinstance(outcome, Done):
                 for source, seen in zip(outcome.task.sources, outcome.result, strict=True):
-                    yield self._surveyed(source, seen)
+                    yield from self._surveyed(source, seen)
             else:
                 yield from self._alone(work, outcome)
 
@@ -173,17 +179,23 @@ class Survey:
         )
         for outcome in self._reading.run(work, singles):
             if isinstance(outcome, Done):
-                yield self._surveyed(outcome.task.sources[0], outcome.result[0])
+                yield from self._surveyed(outcome.task.sources[0], outcome.result[0])
             else:
                 yield from self._alone(work, outcome)
 
-    def _surveyed(self, source: Source, seen: Seen) -> Surveyed:
+    def _surveyed(self, source: Source, seen: Seen) -> Iterator[Surveyed]:
         if seen.problem is not None or seen.sha256 is None:
-            return self._sealed(Surveyed(source, problem=seen.problem))
+            yield self._sealed(Surveyed(source, problem=seen.problem))
+            return
         skips = tuple(found for found in seen.found if isinstance(found, Skip))
         sha256 = seen.sha256
         entries = tuple(self._joined(found, sha256) for found in seen.found if not isinstance(found, Skip))
-        return self._sealed(Surveyed(source, sha256, entries, skips), seen.examined)
+        surveyed = Surveyed(source, sha256, entries, skips)
+        if self._keeper is not None and any(isinstance(entry.found, Report) for entry in entries):
+            self._keeper.learn(surveyed, seen.examined)
+            self._held.append((surveyed, seen.examined))
+        else:
+            yield self._sealed(surveyed, seen.examined)
 
     def _recorded(self, source: Source) -> Source:
         """The source as the catalog knows it."""

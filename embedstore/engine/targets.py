@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from embedstore.contracts.encoder import Encoder, TowerKind
+from embedstore.engine.agreements import Agreements
 from embedstore.engine.encoders import show_encoder
 from embedstore.engine.requests import EncoderChoice, IngestRequest
 from embedstore.engine.workspace import Workspace, choice_json
@@ -34,6 +35,7 @@ class Targets:
         }
         self._spaces: dict[TowerKind, SpaceRow] = {}
         self._encoders: dict[TowerKind, Encoder] = {}
+        self.notes: tuple[str, ...] = ()
 
     def choice(self, kind: TowerKind) -> EncoderChoice:
         """The encoder asked for."""
@@ -45,7 +47,7 @@ class Targets:
         if row is None:
             row = self._recorded(kind) if self._trust else None
             if row is None:
-                self._encoders[kind], row = self._workspace.bind_space(self._choices[kind], kind)
+                self._encoders[kind], row = self._bind(kind)
             self._spaces[kind] = row
         return row
 
@@ -54,11 +56,19 @@ class Targets:
         expected = self.space(kind)
         encoder = self._encoders.get(kind)
         if encoder is None:
-            encoder, row = self._workspace.bind_space(self._choices[kind], kind)
+            encoder, row = self._bind(kind)
             if row.fingerprint != expected.fingerprint:
                 raise SpaceMoved(f"encoder '{self._choices[kind].name}' changed since the store was written")
             self._encoders[kind] = encoder
         return encoder
+
+    def _bind(self, kind: TowerKind) -> tuple[Encoder, SpaceRow]:
+        choice, agreements = self._choices[kind], Agreements(self._workspace.catalog)
+        agreements.require(choice)
+        note = agreements.pin(choice, self._workspace.encoders.get(choice).spec)
+        if note and note not in self.notes:
+            self.notes = (*self.notes, note)
+        return self._workspace.bind_space(choice, kind)
 
     def provenance(self) -> Mapping[str, Any]:
         """Both choices, to be kept with the run, with what decides speed only."""

@@ -6,6 +6,7 @@ import io
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image as Picture
 
 from embedstore.contracts.query import Item
@@ -39,6 +40,17 @@ class Thumbnails:
                 return _encoded(self._shown(item, path, size), form)
             except EmbedstoreError:
                 continue
+        return None
+
+    def grey(self, item_id: int, side: int) -> NDArray[np.uint8] | None:
+        """(side, side) grey values whatever the shape of the image; None when no source can be read now."""
+        item = self._workspace.catalog.item(item_id)
+        for path in item.paths:
+            try:
+                shown = self._shown(item, path, 4 * side)
+            except EmbedstoreError:
+                continue
+            return np.asarray(shown.convert("L").resize((side, side), Picture.Resampling.LANCZOS))
         return None
 
     def _shown(self, item: Item, path: str, size: int) -> Picture.Image:

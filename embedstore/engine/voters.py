@@ -7,6 +7,9 @@
       prompts:        {kind: zeroshot, prompts: chest.yaml, calibrate_where: "site = 'A'", threshold: 0.8}
       neighbours:     {kind: neighbours, column: attr.effusion, where: "site = 'A'", k: 5, agreement: 0.8}
       ordering note:  {kind: metadata, column: study_description, lookup: {pleural tap: present}}
+      a head:         {kind: head, head: effusion-1, threshold: 0.8}     # after: embedstore head apply
+      my own:         {kind: python, file: mine.py, function: vote, needs: [report]}   # with --trust-code
+      installed:      {kind: plugin, plugin: name}           # an entry point of `embedstore.labeling`
 
 `finding` (rules, zeroshot) and `column` (neighbours, `attr.NAME`) are the label set's name unless said.
 """
@@ -23,17 +26,22 @@ import numpy as np
 from embedstore import discovery
 from embedstore.contracts.labels import LabelingFunction, LabelSet
 from embedstore.engine.requests import ZeroShotRequest
+from embedstore.engine.trusted_code import load_function
 from embedstore.engine.workspace import Workspace
 from embedstore.engine.zeroshot import calibration_for, present_absent, prompt, template_in
 from embedstore.errors import BadInputFile, UsageError
 from embedstore.fingerprint import digest
+from embedstore.learning.judging import FunctionVoter
 from embedstore.learning.lexicon import chest_lexicon, load_lexicon
 from embedstore.learning.linear import encode_labels
+from embedstore.learning.metadata_voter import MetadataVoter
 from embedstore.learning.prompts import chest_prompts, load_prompts
 from embedstore.learning.rules import RuleVoter
-from embedstore.learning.votes import BINARY, KnnVoter, MetadataVoter, ZeroShotVoter
+from embedstore.learning.votes import BINARY, KnnVoter, PredictionVoter, ZeroShotVoter
 from embedstore.learning.yaml_file import mapping_of, only_keys, read_mapping
 from embedstore.storage.filters import parse_where
+
+NEEDS = frozenset({"report", "metadata", "vectors"})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +62,7 @@ class _Setting:
     encoder: str | None
     name: str
     told: Mapping[str, Any]
+    trusted: tuple[str, ...] = ()
 
     def file(self, key: str) -> Path | None:
         """A file named in the YAML, relative to the YAML's own folder."""
@@ -61,9 +70,16 @@ class _Setting:
 
 
 def load_voters(
-    workspace: Workspace, path: Path, label_set: str | None, encoder: str | None
+    workspace: Workspace,
+    path: Path,
+    label_set: str | None,
+    encoder: str | None,
+    trusted: tuple[str, ...] = (),
 ) -> tuple[LabelSet, tuple[Voter, ...]]:
-    """Read a voters file and build its voters. Raises BadInputFile naming file and voter."""
+    """Read a voters file and build its voters. trusted: sha256 of Python files that may run.
+
+    Raises BadInputFile naming file and voter, Refused for a Python file that is not trusted.
+    """
     found = read_mapping(path)
     only_keys(found, ("label_set", "classes", "voters"), str(path))
     name = label_set or found.get("label_set")
@@ -80,7 +96,7 @@ def load_voters(
         build = _BUILDERS.get(str(told.get("kind")))
         if build is None:
             raise BadInputFile(f"{where}: 'kind' must be one of {', '.join(_BUILDERS)}")
-        setting = _Setting(workspace, labels, path.parent, encoder, str(voter), told)
+        setting = _Setting(workspace, labels, path.parent, encoder, str(voter), told, trusted)
         only_keys(told, ("kind", *_KEYS[str(told["kind"])]), where)
         try:
             voters.append(build(setting))
@@ -177,11 +193,53 @@ def _metadata(setting: _Setting) -> Voter:
     return Voter(setting.name, voter)
 
 
+def _head(setting: _Setting) -> Voter:
+    """What a head predicted; patients it was fitted on are none of its business."""
+    models, name = setting.workspace.catalog.models, str(setting.told.get("head", ""))
+    spec, told = models.head(name).spec, models.predictions(name)
+    if spec.classes != setting.label_set.classes:
+        raise UsageError(f"head '{name}' tells {', '.join(spec.classes)} apart, which are other classes")
+    if not len(told.items):
+        raise UsageError(f"head '{name}' was not applied to any image; run: embedstore head apply {name}")
+    arrays = models.head_arrays(name)
+    fitted = arrays["items"][~arrays["in_test"].astype(bool)]
+    threshold = float(setting.told.get("threshold", 0.0))
+    voter = PredictionVoter(
+        label_set=setting.label_set,
+        version=digest([spec.name, spec.space, spec.data_sha256, spec.seed, threshold])[:16],
+        items=told.items,
+        predicted=told.probabilities,
+        threshold=threshold,
+    )
+    return Voter(setting.name, voter, frozenset(setting.workspace.catalog.patient_groups(fitted)))
+
+
+def _python(setting: _Setting) -> Voter:
+    path = setting.file("file")
+    if path is None:
+        raise UsageError("needs 'file', a Python file with the function")
+    needs = setting.told.get("needs", ["report", "metadata"])
+    if not isinstance(needs, list) or not set(needs) <= NEEDS:
+        raise UsageError(f"'needs' is a list of {', '.join(sorted(NEEDS))}")
+    function, sha256 = load_function(path, str(setting.told.get("function", "vote")), setting.trusted)
+    voter = FunctionVoter(
+        label_set=setting.label_set,
+        function=function,
+        code_sha256=sha256,
+        name=setting.name,
+        needs=frozenset(needs),
+        columns=tuple(map(str, setting.told.get("columns", ()))),
+    )
+    return Voter(setting.name, voter)
+
+
 def _plugin(setting: _Setting) -> Voter:
-    """A labelling function that an installed package offers (entry point `embedstore.labelers`)."""
+    """A labelling function that an installed package offers (entry point `embedstore.labeling`)."""
     function = discovery.find_plugin(discovery.LABELERS, str(setting.told.get("plugin"))).load()
     if not isinstance(function, LabelingFunction):
         raise UsageError(f"plugin '{setting.told.get('plugin')}' is no labelling function")
+    if function.label_set.classes != setting.label_set.classes:
+        raise UsageError(f"plugin '{setting.told.get('plugin')}' votes on other classes")
     return Voter(setting.name, function)
 
 
@@ -190,6 +248,8 @@ _BUILDERS: Mapping[str, Callable[[_Setting], Voter]] = {
     "zeroshot": _zeroshot,
     "neighbours": _neighbours,
     "metadata": _metadata,
+    "head": _head,
+    "python": _python,
     "plugin": _plugin,
 }
 _KEYS: Mapping[str, tuple[str, ...]] = {
@@ -197,5 +257,7 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
     "zeroshot": ("prompts", "finding", "bridge", "calibrate_where", "truth", "prevalence", "threshold"),
     "neighbours": ("column", "where", "k", "agreement", "balanced"),
     "metadata": ("column", "lookup", "default"),
+    "head": ("head", "threshold"),
+    "python": ("file", "function", "needs", "columns"),
     "plugin": ("plugin",),
 }

@@ -13,13 +13,13 @@ from embedstore.contracts.labels import LabelSet, Vote
 from embedstore.engine.bridges import OpenBridge, bridge_between
 from embedstore.engine.requests import ZeroShotRequest, ZeroShotResult, ZeroShotRow
 from embedstore.engine.workspace import Workspace
+from embedstore.engine.zeroshot_report import abstaining, judged, told_wordings
 from embedstore.errors import LeakageRefused, UsageError
-from embedstore.evaluation.intervals import bootstrap
-from embedstore.evaluation.metrics import auroc, balanced_accuracy
 from embedstore.fingerprint import digest
 from embedstore.learning.calibrate import Calibration, fit_calibration
 from embedstore.learning.linear import encode_labels
 from embedstore.learning.prompts import PromptSet, Prototypes, load_prompts
+from embedstore.learning.sensitivity import wordings
 from embedstore.learning.zeroshot import UNCALIBRATED, Decisions, class_scores, decide
 from embedstore.storage.filters import parse_where
 from embedstore.storage.records import SpaceRow
@@ -30,18 +30,26 @@ PRESENT_WORDS = frozenset({"1", "yes", "present", "true", "y"})
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PromptedSpace:
-    """Prompts ready to meet the images of a space. to_joint: carries image vectors to where prompts are."""
+    """Prompts ready to meet the images of a space. to_joint: carries image vectors to where prompts are.
+
+    texts: (t, dim) vectors of the prompts' sentences there.
+    """
 
     space: SpaceRow
     prompts: PromptSet
+    texts: F32
     prototypes: Prototypes
     bridge: OpenBridge | None
     to_joint: Callable[[F32], F32] | None
 
     def scores(self, vectors: F32) -> F32:
         """(n, dim) stored image vectors to (n, classes) scores, larger is likelier."""
-        found: F32 = class_scores(self.prototypes, self.to_joint(vectors) if self.to_joint else vectors)
+        found: F32 = class_scores(self.prototypes, self.meeting(vectors))
         return found
+
+    def meeting(self, vectors: F32) -> F32:
+        """(n, dim) stored image vectors to where they meet the prompts."""
+        return self.to_joint(vectors) if self.to_joint else vectors
 
 
 def prompt(
@@ -55,11 +63,12 @@ def prompt(
                 f"'{space.encoder}' reads images and texts in one space; leave out bridge '{bridge}'"
             )
         vectors = workspace.encoder_of(space, "text").encode_texts(prompts.texts)
-        return PromptedSpace(space, prompts, prompts.prototypes(vectors), None, None)
+        return PromptedSpace(space, prompts, vectors, prompts.prototypes(vectors), None, None)
     over = bridge_between(workspace, space, bridge)
     texts = workspace.catalog.space(over.text_space)
     vectors = over.bridge.texts_to_joint(workspace.encoder_of(texts, "text").encode_texts(prompts.texts))
-    return PromptedSpace(space, prompts, prompts.prototypes(vectors), over, over.bridge.images_to_joint)
+    ensembled = prompts.prototypes(vectors)
+    return PromptedSpace(space, prompts, vectors, ensembled, over, over.bridge.images_to_joint)
 
 
 def template_in(workspace: Workspace, encoder: str | None) -> str:
@@ -87,6 +96,11 @@ def zeroshot(workspace: Workspace, request: ZeroShotRequest) -> ZeroShotResult:
     shown = workspace.catalog.columns(items, ["path", "patient"])
     rows = _rows(prompted.prompts, items, shown, scores, probabilities, decisions)
     truth = truth_of(workspace, prompted.prompts, items, request.truth)
+    groups = np.array(patients)
+    sensitivity: tuple[Mapping[str, Any], ...] = ()
+    if request.sensitivity:
+        found = wordings(prompted.prompts, prompted.texts, prompted.meeting(vectors))
+        sensitivity = told_wordings(prompted.prompts, found, truth, groups)
     saved = (
         _save(workspace, prompted, request, items, decisions, probabilities, calibration)
         if request.save
@@ -98,8 +112,12 @@ def zeroshot(workspace: Workspace, request: ZeroShotRequest) -> ZeroShotResult:
         space=prompted.space.fingerprint,
         bridge=prompted.bridge.summary if prompted.bridge else None,
         rows=rows,
-        metrics=_metrics(prompted.prompts, scores, probabilities, truth, patients),
+        metrics=judged(prompted.prompts, scores, probabilities, truth, groups),
         saved_votes=saved,
+        use="ranking and labels" if calibration else "ranking only",
+        calibration=calibration.to_json() if calibration else None,
+        abstention=abstaining(prompted.prompts, probabilities, truth, groups),
+        sensitivity=sensitivity,
     )
 
 
@@ -223,32 +241,6 @@ def _named(prompts: PromptSet, row: ZeroShotRow, labels: I64, reasons: Any) -> Z
 
 def _by_class(prompts: PromptSet, values: F32) -> dict[str, float]:
     return {name: float(value) for name, value in zip(prompts.classes, values, strict=True)}
-
-
-def _metrics(
-    prompts: PromptSet, scores: F32, probabilities: F32 | None, truth: I64 | None, patients: list[str]
-) -> Mapping[str, Any]:
-    if truth is None:
-        return {}
-    groups = np.array(patients)
-    if prompts.kind == "classes":
-        known = truth >= 0
-        said = scores.argmax(axis=1)[known]
-        best = bootstrap("balanced_accuracy", balanced_accuracy, truth[known], said, groups[known])
-        return {"all": {"balanced_accuracy": best.to_json()}}
-    found: dict[str, Any] = {}
-    for column, name in enumerate(prompts.classes):
-        known = truth[:, column] >= 0
-        if known.any():
-            ranked = bootstrap("auroc", auroc, truth[known, column], scores[known, column], groups[known])
-            found[name] = {"auroc": ranked.to_json()}
-            if probabilities is not None and np.isfinite(probabilities[known, column]).all():
-                said = (probabilities[known, column] >= 0.5).astype(np.int64)
-                share = bootstrap(
-                    "balanced_accuracy", balanced_accuracy, truth[known, column], said, groups[known]
-                )
-                found[name]["balanced_accuracy"] = share.to_json()
-    return found
 
 
 def _save(

@@ -36,6 +36,12 @@ def same_length(**named: Any) -> int:
     return next(iter(lengths.values()))
 
 
+def shared_groups(first: Groups, second: Groups) -> int:
+    """How many groups (patients) are in both; compared as text, as they come from tables and files."""
+    one, two = ({str(entry) for entry in np.unique(np.asarray(side))} for side in (first, second))
+    return len(one & two)
+
+
 def finite_or_none(value: float) -> float | None:
     """A number for JSON: None in place of NaN and infinities."""
     return float(value) if np.isfinite(value) else None

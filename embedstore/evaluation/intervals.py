@@ -18,6 +18,7 @@ from embedstore.evaluation.arrays import F64, I64, Groups, finite_or_none, group
 from embedstore.evaluation.metrics import Metric, weighted_mean
 
 RESAMPLES = 2000
+BOOTSTRAP = "percentile bootstrap over patients"
 FEW_PATIENTS = 20
 _CHUNK_CELLS = 1_000_000  # resamples x rows held at once: a few arrays of 8 MB
 
@@ -26,8 +27,9 @@ _CHUNK_CELLS = 1_000_000  # resamples x rows held at once: a few arrays of 8 MB
 class Estimate:
     """A metric with its uncertainty.
 
-    low, high: percentile interval at `level`; NaN with fewer than two patients. skipped: of `resamples`,
-    those in which the metric was undefined. note: one sentence a reader of the number should see, or "".
+    low, high: interval at `level` by `method`; NaN with fewer than two patients. resamples: 0 where a formula
+    gave the interval. skipped: of `resamples`, those in which the metric was undefined. note: one sentence a
+    reader of the number should see, or "".
     """
 
     metric: str
@@ -38,8 +40,9 @@ class Estimate:
     n_images: int
     n_patients: int
     n_positives: int | None
-    resamples: int
-    skipped: int
+    method: str = BOOTSTRAP
+    resamples: int = 0
+    skipped: int = 0
     note: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -73,7 +76,7 @@ def bootstrap(
     positives = int(np.sum(truth == 1)) if said.ndim == 1 and np.isin(truth, (0, 1)).all() else None
     codes = group_codes(patients)
     value = float(metric(truth, said, None)) if len(truth) else float("nan")
-    drawn = _resampled(metric, truth, said, codes, resamples, seed)
+    drawn = resampled(metric, truth, said, codes, resamples, seed)
     return _estimate(metric_name, value, drawn, codes, positives, resamples, level)
 
 
@@ -97,12 +100,15 @@ def bootstrap_mean(
 
     kept = found[known]
     value = float(weighted_mean(kept)) if len(kept) else float("nan")
-    drawn = _resampled(mean_of, np.zeros(len(kept), dtype=np.int64), kept, codes, resamples, seed)
+    drawn = resampled(mean_of, np.zeros(len(kept), dtype=np.int64), kept, codes, resamples, seed)
     return _estimate(metric_name, value, drawn, codes, None, resamples, level)
 
 
-def _resampled(metric: Metric, y: I64, prediction: F64, codes: I64, resamples: int, seed: int) -> F64:
-    """(resamples,) values of the metric over draws of whole patients."""
+def resampled(
+    metric: Metric, y: ArrayLike, prediction: ArrayLike, patients: Groups, resamples: int, seed: int
+) -> F64:
+    """(resamples,) values of the metric over draws of whole patients; () with fewer than two of them."""
+    truth, said, codes = np.asarray(y), np.asarray(prediction), group_codes(patients)
     n_patients = int(codes.max()) + 1 if len(codes) else 0
     if n_patients < 2 or resamples < 1:
         return np.empty(0)
@@ -115,7 +121,7 @@ def _resampled(metric: Metric, y: I64, prediction: F64, codes: I64, resamples: i
         offsets = np.arange(count)[:, None] * n_patients
         times = np.bincount((picks + offsets).ravel(), minlength=count * n_patients)
         weights = times.reshape(count, n_patients).astype(np.float64)[:, codes]
-        found.append(metric(y, prediction, weights))
+        found.append(metric(truth, said, weights))
     return np.concatenate(found)
 
 

@@ -10,10 +10,9 @@ numbers or absent.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from embedstore.evaluation.arrays import F64, I64, same_length
 
@@ -25,7 +24,7 @@ def _weights(weights: ArrayLike | None, n: int) -> F64:
     return np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64)
 
 
-def _ratio(above: F64, below: F64) -> F64:
+def ratio(above: F64, below: F64) -> F64:
     """above / below, NaN where below is 0."""
     out = np.full(np.broadcast_shapes(above.shape, below.shape), np.nan)
     np.divide(above, below, out=out, where=below > 0)
@@ -40,11 +39,23 @@ def weighted_mean(values: ArrayLike, weights: ArrayLike | None = None) -> F64:
     """Mean of (n,) values."""
     found = np.asarray(values, dtype=np.float64)
     w = _weights(weights, len(found))
-    return _ratio(np.asarray(w @ found), np.asarray(w.sum(axis=-1)))
+    return ratio(np.asarray(w @ found), np.asarray(w.sum(axis=-1)))
 
 
-def _tie_starts(ordered: NDArray[Any]) -> I64:
-    return np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]).astype(np.int64)
+def tied_rows(y: ArrayLike, score: ArrayLike, weights: ArrayLike | None = None) -> tuple[F64, F64]:
+    """Weight of the positive and of the other rows at each distinct score, ascending: (..., d) each."""
+    truth, found = np.asarray(y), np.asarray(score, dtype=np.float64)
+    w = _weights(weights, same_length(y=truth, score=found))
+    if len(found) == 0:
+        return np.zeros((*w.shape[:-1], 0)), np.zeros((*w.shape[:-1], 0))
+    order = np.argsort(found, kind="stable")
+    ordered = found[order]
+    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    sorted_w, positive = w[..., order], truth[order] == 1
+    return (
+        np.add.reduceat(sorted_w * positive, starts, axis=-1),
+        np.add.reduceat(sorted_w * ~positive, starts, axis=-1),
+    )
 
 
 def auroc(y: ArrayLike, score: ArrayLike, weights: ArrayLike | None = None) -> F64:
@@ -52,18 +63,10 @@ def auroc(y: ArrayLike, score: ArrayLike, weights: ArrayLike | None = None) -> F
 
     The Mann-Whitney statistic (Hanley and McNeil, Radiology 143:29, 1982). y: (n,) 0 or 1; score: (n,).
     """
-    truth, found = np.asarray(y), np.asarray(score, dtype=np.float64)
-    w = _weights(weights, same_length(y=truth, score=found))
-    if len(found) == 0:
-        return np.full(w.shape[:-1], np.nan)
-    order = np.argsort(found, kind="stable")
-    starts = _tie_starts(found[order])
-    sorted_w, positive = w[..., order], truth[order] == 1
-    in_pos = np.add.reduceat(sorted_w * positive, starts, axis=-1)
-    in_neg = np.add.reduceat(sorted_w * ~positive, starts, axis=-1)
+    in_pos, in_neg = tied_rows(y, score, weights)
     below = np.cumsum(in_neg, axis=-1) - in_neg
     won = np.sum(in_pos * (below + 0.5 * in_neg), axis=-1)
-    return _ratio(won, in_pos.sum(axis=-1) * in_neg.sum(axis=-1))
+    return ratio(won, in_pos.sum(axis=-1) * in_neg.sum(axis=-1))
 
 
 def macro_auroc(y: ArrayLike, p: ArrayLike, weights: ArrayLike | None = None) -> F64:
@@ -77,18 +80,10 @@ def macro_auroc(y: ArrayLike, p: ArrayLike, weights: ArrayLike | None = None) ->
 
 def average_precision(y: ArrayLike, score: ArrayLike, weights: ArrayLike | None = None) -> F64:
     """Sum over thresholds of precision times gain in recall, not interpolated; ties are one threshold."""
-    truth, found = np.asarray(y), np.asarray(score, dtype=np.float64)
-    w = _weights(weights, same_length(y=truth, score=found))
-    if len(found) == 0:
-        return np.full(w.shape[:-1], np.nan)
-    order = np.argsort(-found, kind="stable")
-    starts = _tie_starts(found[order])
-    sorted_w, positive = w[..., order], truth[order] == 1
-    gained = np.add.reduceat(sorted_w * positive, starts, axis=-1)
-    drawn = np.add.reduceat(sorted_w, starts, axis=-1)
-    called = np.cumsum(drawn, axis=-1)
-    precision = np.nan_to_num(_ratio(np.cumsum(gained, axis=-1), called))
-    return _ratio(np.sum(precision * gained, axis=-1), gained.sum(axis=-1))
+    gained, missed = (side[..., ::-1] for side in tied_rows(y, score, weights))
+    called = np.cumsum(gained + missed, axis=-1)
+    precision = np.nan_to_num(ratio(np.cumsum(gained, axis=-1), called))
+    return ratio(np.sum(precision * gained, axis=-1), gained.sum(axis=-1))
 
 
 def accuracy(y: ArrayLike, predicted: ArrayLike, weights: ArrayLike | None = None) -> F64:
@@ -141,7 +136,7 @@ def calibration_error(y: ArrayLike, p: ArrayLike, weights: ArrayLike | None = No
     w = _weights(weights, len(sure))
     member = bin_of(sure, bins)[:, None] == np.arange(bins)
     gaps = np.abs(w @ (member * (sure - right)[:, None])).sum(axis=-1)
-    return _ratio(np.asarray(gaps), np.asarray(w.sum(axis=-1)))
+    return ratio(np.asarray(gaps), np.asarray(w.sum(axis=-1)))
 
 
 def precision_at_k(relevant: ArrayLike, k: int) -> F64:
@@ -153,4 +148,4 @@ def precision_at_k(relevant: ArrayLike, k: int) -> F64:
 def recall_at_k(relevant: ArrayLike, n_relevant: ArrayLike, k: int) -> F64:
     """(q,) share of each query's relevant items that are in its first k answers; NaN when it has none."""
     hits = np.asarray(relevant, dtype=bool)[:, :k].sum(axis=1).astype(np.float64)
-    return _ratio(hits, np.asarray(n_relevant, dtype=np.float64))
+    return ratio(hits, np.asarray(n_relevant, dtype=np.float64))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from embedstore.errors import LeakageRefused, UsageError
-from embedstore.evaluation.arrays import I64, NO_LABEL, Groups, group_codes, same_length
+from embedstore.evaluation.arrays import I64, NO_LABEL, Groups, group_codes, same_length, shared_groups
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -37,14 +37,68 @@ class Split:
 
 def refuse_leakage(train_patients: Groups, test_patients: Groups, *, what: str = "the split") -> None:
     """Raise LeakageRefused when a patient is on both sides. Says how many, never who."""
-    shared = {str(p) for p in np.unique(np.asarray(train_patients))} & {
-        str(p) for p in np.unique(np.asarray(test_patients))
-    }
+    shared = shared_groups(train_patients, test_patients)
     if shared:
-        people = "1 patient stands" if len(shared) == 1 else f"{len(shared)} patients stand"
+        people = "1 patient stands" if shared == 1 else f"{shared} patients stand"
         raise LeakageRefused(
             f"{people} on both sides of {what}; choose rows so that each patient is on one side only"
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disjointness:
+    """Whether a split may be called patient-disjoint.
+
+    An image without a patient identifier counts as a patient of its own; it may be of somebody who stands on
+    the other side, and nobody can tell. So a split that has such images is patient-disjoint only when the
+    user vouches for it (assumed). note: what a reader of the result should see, or "".
+    """
+
+    patient_disjoint: bool
+    unknown_train_patients: int
+    unknown_test_patients: int
+    assumed: bool
+    note: str
+
+
+def disjointness(
+    split: Split, patients: Groups, known: ArrayLike, *, assume_independent: bool = False
+) -> Disjointness:
+    """What can be said of a split of rows whose patients are `known` (n,) or stand for one image each."""
+    people, named = group_codes(patients), np.asarray(known, dtype=bool)
+    same_length(patients=people, known=named)
+    train, test = (len(np.unique(people[side][~named[side]])) for side in (split.train, split.test))
+    rests = train + test > 0
+    note = ""
+    if rests:
+        note = f"{train} training and {test} test images came without a patient identifier; "
+        note += (
+            "they were assumed to be of independent patients"
+            if assume_independent
+            else "the split is not known to be patient-disjoint (--assume-independent vouches for it)"
+        )
+    return Disjointness(
+        patient_disjoint=not rests or assume_independent,
+        unknown_train_patients=train,
+        unknown_test_patients=test,
+        assumed=rests and assume_independent,
+        note=note,
+    )
+
+
+def joined_groups(patients: Groups, first: ArrayLike, second: ArrayLike) -> I64:
+    """(n,) codes of the patients, those of the rows first[i] and second[i] (near-duplicates) being one.
+
+    A split drawn by these keeps both copies of a picture on one side.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    people = group_codes(patients)
+    count = _count(people)
+    one, two = (people[np.asarray(rows, dtype=np.int64)] for rows in (first, second))
+    links = coo_array((np.ones(len(one)), (one, two)), shape=(count, count))
+    return np.asarray(connected_components(links, directed=False)[1][people], dtype=np.int64)
 
 
 def split_by_mask(patients: Groups, test_mask: ArrayLike) -> Split:

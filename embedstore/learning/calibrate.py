@@ -18,6 +18,7 @@ from embedstore.learning.zeroshot import softmax
 
 FEWEST_EXAMPLES = 10
 FEWEST_PER_CLASS = 2
+ENOUGH_EXAMPLES = 50
 _TAKES = f"it takes {FEWEST_EXAMPLES} with {FEWEST_PER_CLASS} of each"
 _WRONG_WAY = "higher scores do not mean likelier in the examples; do not trust its probabilities"
 
@@ -113,6 +114,8 @@ def _fit_findings(scores: F64, truth: I64, prior: F64 | None, names: Sequence[st
                 f"{name} is not calibrated: {present} present and {absent} absent examples, {_TAKES}"
             )
             continue
+        if len(y) < ENOUGH_EXAMPLES:
+            notes.append(f"{name}: calibrated on {len(y)} examples; about {ENOUGH_EXAMPLES} are needed")
         slope[c], intercept[c] = _platt(x, y)
         share[c] = present / len(y)
         if prior is not None:
@@ -185,11 +188,12 @@ def _fit_classes(scores: F64, truth: I64, prior: F64 | None) -> Calibration:
         intercept += np.log(prior / prior.sum()) - np.log(share)
         share = prior / prior.sum()
     slope = theta[0] / spread
+    few = () if len(y) >= ENOUGH_EXAMPLES else (f"{len(y)} examples; about {ENOUGH_EXAMPLES} are needed",)
     return Calibration(
         kind="classes",
         slope=np.array([slope]),
         intercept=intercept,
         prior=share,
         n_examples=tuple(int(count) for count in counts),
-        notes=() if slope > 0 else (_WRONG_WAY,),
+        notes=(*few, *(() if slope > 0 else (_WRONG_WAY,))),
     )

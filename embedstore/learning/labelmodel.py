@@ -1,7 +1,8 @@
 """Label models: from many fallible votes on an item to one probability.
 
 Dawid and Skene, Maximum Likelihood Estimation of Observer Error-Rates Using the EM Algorithm, Applied
-Statistics 28:20, 1979. Abstentions count as missing at random: that a voter was silent says nothing.
+Statistics 28:20, 1979. A voter's silence can be an outcome too (a report that does not mention a finding
+rarely has it): whether a voter speaks, given the class, is then estimated beside what it says.
 
 Maximum likelihood goes astray with few voters and a rare class: it can call nearly everything present, or
 nothing, and blame the voters. So by default the posterior is maximised instead, with Dirichlet priors on
@@ -17,9 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from embedstore.contracts.labels import ABSTAIN, Votes
+from embedstore.contracts.labels import ABSTAIN
 from embedstore.errors import UsageError
 from embedstore.evaluation.arrays import F64
+from embedstore.learning.vote_counts import Said, count_votes
 
 _TINY = 1e-12
 _IDENTIFYING = 3  # two voters cannot tell which of them errs
@@ -34,15 +36,17 @@ class Priors:
     Vukcevic, arXiv:2010.09335): a voter is probably better than chance, and a few dozen votes outweigh that.
     items: the class shares have a Dirichlet prior, its mean the shares of the votes themselves, worth so many
     items; in a large set it fades.
+    silence: that a voter speaks equally often whatever the class is believed as after so many of its votes.
     """
 
     votes: float = 8.0
     right: float = 0.6
     items: float = 50.0
+    silence: float = 2.0
 
     def confusion(self, n_classes: int) -> F64:
         """(K, K) pseudo-votes. Raises UsageError when the prior is none."""
-        if self.votes < 0 or self.items < 0 or not 0 < self.right < 1:
+        if min(self.votes, self.items, self.silence) < 0 or not 0 < self.right < 1:
             raise UsageError("priors are 0 or more votes and items, and a share right between 0 and 1")
         if self.votes == 0:
             return np.zeros((n_classes, n_classes))
@@ -52,7 +56,7 @@ class Priors:
         return np.maximum(rows - 1.0, 0.0)
 
 
-MAXIMUM_LIKELIHOOD = Priors(votes=0.0, items=0.0)
+MAXIMUM_LIKELIHOOD = Priors(votes=0.0, items=0.0, silence=0.0)
 """No prior: Dawid and Skene as published."""
 
 
@@ -60,6 +64,7 @@ MAXIMUM_LIKELIHOOD = Priors(votes=0.0, items=0.0)
 class DawidSkene:
     """prior: (K,) shares of the classes. confusion: (m, K, K), [voter, true class, said], rows sum to 1.
 
+    speaks: (m, K) chance that a voter speaks at all, by true class; None when silence says nothing.
     log_likelihood: of the votes. objective: the same with the priors' logarithms (up to a constant), after
     each iteration; it never falls. priors: those of the fit.
     """
@@ -72,19 +77,23 @@ class DawidSkene:
     objective: tuple[float, ...] = ()
     priors: Priors = MAXIMUM_LIKELIHOOD
     notes: tuple[str, ...] = ()
+    speaks: F64 | None = None
 
     def predict(self, votes: NDArray[Any]) -> F64:
         """(n, K) probabilities of the classes given votes as in `fit_dawid_skene`; without any, the prior."""
-        said = _said(votes, len(self.prior), len(self.confusion))
-        return _posterior(said, self.prior, self.confusion)[0]
+        said = count_votes(votes, len(self.prior), len(self.confusion))
+        return _posterior(said, self.prior, self.confusion, self.speaks)[0]
 
     def accuracies(self) -> F64:
         """(m,) chance that a voter who speaks is right, on items as common as the prior says."""
-        return np.asarray(np.einsum("k,mkk->m", self.prior, self.confusion))
+        heard = np.ones(self.confusion.shape[:2]) if self.speaks is None else self.speaks
+        weights = heard * self.prior
+        right = np.einsum("mk,mkk->m", weights, self.confusion)
+        return np.asarray(right / np.maximum(weights.sum(axis=1), _TINY))
 
     def to_json(self, voters: Sequence[str]) -> dict[str, Any]:
         """A JSON object; voters: their names, in the order of the columns."""
-        return {
+        plain: dict[str, Any] = {
             "kind": "dawid-skene",
             "prior": self.prior.tolist(),
             "voters": {name: table.tolist() for name, table in zip(voters, self.confusion, strict=True)},
@@ -94,6 +103,9 @@ class DawidSkene:
             "priors": asdict(self.priors),
             "notes": list(self.notes),
         }
+        if self.speaks is not None:
+            plain["speaks"] = self.speaks.tolist()
+        return plain
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> DawidSkene:
@@ -106,6 +118,7 @@ class DawidSkene:
             log_likelihood=float("nan" if plain["log_likelihood"] is None else plain["log_likelihood"]),
             priors=Priors(**plain.get("priors", asdict(MAXIMUM_LIKELIHOOD))),
             notes=tuple(plain["notes"]),
+            speaks=np.asarray(plain["speaks"], dtype=np.float64) if "speaks" in plain else None,
         )
 
 
@@ -115,35 +128,50 @@ def fit_dawid_skene(
     *,
     prior: ArrayLike | None = None,
     priors: Priors | None = None,
+    known: ArrayLike | None = None,
+    silence: bool = False,
     max_iterations: int = 500,
     tolerance: float = 1e-8,
 ) -> DawidSkene:
     """Estimate class shares and each voter's confusion matrix from votes.
 
-    votes: (n, m) class indices, -1 abstains; or (n, m, K) counts, where voters spoke more than once.
-    prior: known class shares, else estimated. priors: see `Priors`; `MAXIMUM_LIKELIHOOD` for none. Stops when
-    the mean objective per vote gains less than `tolerance`. Starts from the shares of each item's votes, so
-    class names stay attached while voters are, on the whole, better than chance. Items without a vote are
-    left out. Raises UsageError when nobody voted.
+    votes: (n, m) class indices, -1 abstains, -2 never looked; or (n, m, K) counts, where voters spoke more
+    than once or softly. prior: known class shares, else estimated. priors: see `Priors`, and
+    `MAXIMUM_LIKELIHOOD` for none. known: (n,) classes of items whose truth is known, -1 for the others.
+    silence: whether an abstention is an outcome that tells of the class. Stops when the mean objective per
+    vote gains less than `tolerance`. Starts from the shares of each item's votes, so class names stay
+    attached while voters are, on the whole,
+    better than chance. Items without a vote are left out, unless silence counts.
+    Raises UsageError when nobody voted.
     """
-    said = _said(votes, n_classes, None)
-    said = said[said.any(axis=(1, 2))]
-    if not len(said):
+    said = count_votes(votes, n_classes)
+    heard = np.asarray(said.spoken.any(axis=(1, 2)))
+    if not heard.any():
         raise UsageError("no voter has voted on any item; there is nothing to fuse")
+    kept = np.asarray(heard | said.silent.any(axis=1)) if silence else heard
+    said = said.at(kept)
     believed = priors if priors is not None else Priors()
     pseudo = believed.confusion(n_classes)
-    n_votes = float(said.sum())
     fixed = None if prior is None else _checked_prior(prior, n_classes)
-    posterior = said.sum(axis=1) / said.sum(axis=(1, 2))[:, None]
+    gold = np.full(len(kept), ABSTAIN) if known is None else np.asarray(known, dtype=np.int64)
+    clamp = _Clamp.of(gold[kept], n_classes)
+    posterior = clamp.applied(said.shares())
     anchor = believed.items * posterior.mean(axis=0)
+    rates = _speaking_rates(said, believed.silence)
     trace: list[float] = []
     converged = False
+    speaks = None
     for _ in range(max_iterations):
         shares = _shares(posterior, anchor) if fixed is None else fixed
-        confusion = _confusion(said, posterior, pseudo)
-        posterior, likelihood = _posterior(said, shares, confusion)
-        trace.append(likelihood + _belief(shares, anchor) + _belief(confusion, pseudo))
-        if len(trace) > 1 and trace[-1] - trace[-2] < tolerance * n_votes:
+        confusion = _confusion(said.spoken, posterior, pseudo)
+        speaks = _speaking(said, posterior, rates) if silence else None
+        posterior, log_evidence = _posterior(said, shares, confusion, speaks)
+        posterior, likelihood = clamp.applied(posterior), clamp.likelihood(posterior, log_evidence)
+        belief = _belief(shares, anchor) + _belief(confusion, pseudo)
+        if speaks is not None:
+            belief += _belief(np.stack([speaks, 1 - speaks]), rates)
+        trace.append(likelihood + belief)
+        if len(trace) > 1 and trace[-1] - trace[-2] < tolerance * said.weight:
             converged = True
             break
     return DawidSkene(
@@ -154,17 +182,35 @@ def fit_dawid_skene(
         log_likelihood=likelihood,
         objective=tuple(trace),
         priors=believed,
-        notes=_notes(said, confusion, converged),
+        notes=_notes(said.spoken, confusion, converged),
+        speaks=speaks,
     )
 
 
-def majority_vote(votes: NDArray[Any], n_classes: int) -> tuple[Votes, F64]:
-    """(n,) classes most voters name, -1 for a tie or silence; and (n, K) shares of votes, 0 in silence."""
-    said = _said(votes, n_classes, None).sum(axis=1)
-    top = said.max(axis=1, keepdims=True)
-    clear = ((said == top).sum(axis=1) == 1) & (top[:, 0] > 0)
-    shares = said / np.maximum(said.sum(axis=1, keepdims=True), 1.0)
-    return np.where(clear, said.argmax(axis=1), ABSTAIN).astype(np.int64), shares
+@dataclass(frozen=True, slots=True, eq=False)
+class _Clamp:
+    """Rows whose class is known, and those classes: their posterior is no matter of inference."""
+
+    rows: NDArray[np.int64]
+    classes: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, known: NDArray[np.int64], n_classes: int) -> _Clamp:
+        if known.size and known.max() >= n_classes:
+            raise UsageError(f"known classes are indices below {n_classes}, or -1")
+        rows = np.flatnonzero(known >= 0)
+        return cls(rows, known[rows])
+
+    def applied(self, posterior: F64) -> F64:
+        clamped = posterior.copy()
+        clamped[self.rows] = 0.0
+        clamped[self.rows, self.classes] = 1.0
+        return clamped
+
+    def likelihood(self, free: F64, log_evidence: F64) -> float:
+        """Of the votes, and of the known classes with them. free: (n, K) posterior before clamping."""
+        told = np.log(np.maximum(free[self.rows, self.classes], _TINY))
+        return float(log_evidence.sum() + told.sum())
 
 
 def _checked_prior(prior: ArrayLike, n_classes: int) -> F64:
@@ -172,23 +218,6 @@ def _checked_prior(prior: ArrayLike, n_classes: int) -> F64:
     if given.shape != (n_classes,) or not (given > 0).all():
         raise UsageError(f"a prior has a positive share for each of the {n_classes} classes")
     return np.asarray(given / given.sum())
-
-
-def _said(votes: NDArray[Any], n_classes: int, n_voters: int | None) -> F64:
-    """(n, m, K) how often each voter named each class; all zero where a voter abstained."""
-    given = np.asarray(votes)
-    if given.ndim not in (2, 3) or (n_voters is not None and given.shape[1] != n_voters):
-        wanted = "voters" if n_voters is None else n_voters
-        raise UsageError(f"votes must be of shape (items, {wanted}[, classes]), got {given.shape}")
-    if given.ndim == 3:
-        counts = given.astype(np.float64)
-        if given.shape[2] != n_classes or not (np.isfinite(counts) & (counts >= 0)).all():
-            raise UsageError(f"counted votes have {n_classes} numbers, 0 or more, for each item and voter")
-        return counts
-    matrix = given.astype(np.int64)
-    if matrix.size and (matrix.min() < ABSTAIN or matrix.max() >= n_classes):
-        raise UsageError(f"votes must be class indices below {n_classes}, or -1 to abstain")
-    return np.asarray(matrix[:, :, None] == np.arange(n_classes), dtype=np.float64)
 
 
 def _shares(posterior: F64, anchor: F64) -> F64:
@@ -201,22 +230,40 @@ def _belief(probabilities: F64, pseudo: F64) -> float:
     return float((pseudo * np.log(np.maximum(probabilities, _TINY))).sum())
 
 
-def _confusion(said: F64, posterior: F64, pseudo: F64) -> F64:
+def _confusion(spoken: F64, posterior: F64, pseudo: F64) -> F64:
     """M step: expected counts and pseudo-votes, normalised over what was said. A class never met is told as a
     coin toss."""
-    counts = np.einsum("nk,nml->mkl", posterior, said) + np.maximum(pseudo, _TINY)
+    n, m, n_classes = spoken.shape
+    flat = posterior.T @ spoken.reshape(n, m * n_classes)
+    counts = flat.reshape(n_classes, m, n_classes).transpose(1, 0, 2) + np.maximum(pseudo, _TINY)
     return np.asarray(counts / counts.sum(axis=2, keepdims=True))
 
 
-def _posterior(said: F64, shares: F64, confusion: F64) -> tuple[F64, float]:
-    """E step in logarithms: (n, K) posterior, and the log-likelihood of all votes."""
-    log_joint = np.log(np.maximum(shares, _TINY)) + np.einsum(
-        "nml,mkl->nk", said, np.log(np.maximum(confusion, _TINY))
-    )
+def _speaking_rates(said: Said, worth: float) -> F64:
+    """(2, m, 1) pseudo-items on which each voter spoke and was silent: so many votes, at its overall rate."""
+    spoke, silent = said.spoken.any(axis=2).sum(axis=0), said.silent.sum(axis=0)
+    return worth * np.stack([np.ones(len(spoke)), silent / np.maximum(spoke, 1.0)])[:, :, None]
+
+
+def _speaking(said: Said, posterior: F64, rates: F64) -> F64:
+    """M step: (m, K) chance that a voter who looks speaks."""
+    spoke = said.spoken.any(axis=2).T @ posterior + np.maximum(rates[0], _TINY)
+    silent = said.silent.T @ posterior + np.maximum(rates[1], _TINY)
+    return np.asarray(spoke / (spoke + silent))
+
+
+def _posterior(said: Said, shares: F64, confusion: F64, speaks: F64 | None) -> tuple[F64, F64]:
+    """E step in logarithms: (n, K) posterior, and each item's (n,) log-likelihood."""
+    n, m, n_classes = said.spoken.shape
+    told = np.log(np.maximum(confusion, _TINY)).transpose(0, 2, 1).reshape(m * n_classes, n_classes)
+    log_joint = np.log(np.maximum(shares, _TINY)) + said.spoken.reshape(n, m * n_classes) @ told
+    if speaks is not None:
+        log_joint = log_joint + said.spoken.any(axis=2) @ np.log(np.maximum(speaks, _TINY))
+        log_joint = log_joint + said.silent @ np.log(np.maximum(1 - speaks, _TINY))
     top = log_joint.max(axis=1, keepdims=True)
     grown = np.exp(log_joint - top)
     total = grown.sum(axis=1, keepdims=True)
-    return grown / total, float((top + np.log(total)).sum())
+    return grown / total, (top + np.log(total))[:, 0]
 
 
 def _notes(votes: F64, confusion: F64, converged: bool) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ Phrases are described in `embedstore.learning.phrases`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lexicon:
-    """version: digest of the content, so that votes can say by which rules they were made."""
+    """version: digest of the content, so that votes can say by which rules they were made.
+
+    phrases: those of all findings, tagged "role finding", so that a sentence is gone through once.
+    memory: what sentences said, by their words; it belongs to whoever reads with the lexicon.
+    """
 
     name: str
     version: str
@@ -71,6 +75,16 @@ class Lexicon:
     read_sections: frozenset[str]
     cues: PhraseTable = field(compare=False)
     entries: tuple[Finding, ...]
+    phrases: PhraseTable = field(compare=False)
+    memory: dict[tuple[str, ...], Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def only(self, finding: str) -> Lexicon:
+        """The part of the lexicon that one finding needs: it, and those it is made of. Same version."""
+        entry = next(one for one in self.entries if one.name == finding)
+        needed = {finding, *entry.includes, *entry.unless}
+        needed |= {name for one in self.entries if one.name in needed for name in one.includes}
+        entries = tuple(one for one in self.entries if one.name in needed)
+        return replace(self, entries=entries, phrases=_joined(entries), memory={})
 
     @property
     def findings(self) -> tuple[str, ...]:
@@ -94,14 +108,20 @@ def parse_lexicon(found: Mapping[str, Any], where: str) -> Lexicon:
     cues = mapping_of(found.get("cues"), f"{where}: 'cues'")
     only_keys(cues, CUES, f"{where}: 'cues'")
     findings = mapping_of(found.get("findings"), f"{where}: 'findings'")
+    entries = tuple(_finding(name, told, findings, where) for name, told in findings.items())
     return Lexicon(
         name=str(found.get("name", Path(where).stem)),
         version=digest(dict(found))[:12],
         ignored_sections=_headings(found, "ignored_sections", where),
         read_sections=_headings(found, "read_sections", where),
         cues=_table(cues, CUES, f"{where}: 'cues'"),
-        entries=tuple(_finding(name, told, findings, where) for name, told in findings.items()),
+        entries=entries,
+        phrases=_joined(entries),
     )
+
+
+def _joined(entries: tuple[Finding, ...]) -> PhraseTable:
+    return PhraseTable((f"{tag} {one.name}", phrase) for one in entries for tag, phrase in one.table.tagged)
 
 
 def _headings(found: Mapping[str, Any], key: str, where: str) -> frozenset[str]:

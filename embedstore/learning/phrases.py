@@ -9,22 +9,28 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from embedstore.errors import BadInputFile
 
 GAP = "..."
 _LONGEST_GAP = 8
 _KEY = 3
+_VOCABULARY = 100_000
 _PIECE = re.compile(r"\.\.\.|\d+(?:\.\d+)+|[a-z0-9]+\*?|[,:()/?]")
 _ALLOWED = re.compile(r"[a-z0-9 *.,:()/?'\-]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """parts: words, prefixes with a final `*`, and gaps. text: as the lexicon has it."""
+    """parts: words, prefixes with a final `*`, and gaps. text: as the lexicon has it.
+
+    clue: the last whole word after the first part, without which there is no match; "" when there is none.
+    """
 
     text: str
     parts: tuple[str, ...]
+    clue: str = ""
 
     @classmethod
     def parse(cls, text: str, where: str) -> Phrase:
@@ -37,11 +43,15 @@ class Phrase:
             raise BadInputFile(
                 f"{where}: {text!r} must begin and end with a word, and a first word with '*' has 3 letters"
             )
-        return cls(text, parts)
+        clue = next((part for part in parts[:0:-1] if part != GAP and not part.endswith("*")), "")
+        return cls(text, parts, clue)
 
     def match(self, words: Sequence[str], at: int, barrier: Sequence[bool]) -> int | None:
         """End of the shortest match that starts at word `at`, or None. Gaps do not cross a barrier word."""
-        return _match(self.parts, 0, words, at, barrier)
+        parts = self.parts
+        if len(parts) == 1:
+            return at + 1 if _same(parts[0], words[at]) else None
+        return _match(parts, 0, words, at, barrier)
 
 
 def _match(
@@ -65,8 +75,7 @@ def _same(part: str, word: str) -> bool:
     return word.startswith(part[:-1]) if part.endswith("*") else word == part
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A phrase at words [start, end) of a sentence; tag says what the phrase is for."""
 
     tag: str
@@ -75,28 +84,49 @@ class Found:
     text: str
 
 
-class PhraseTable:
-    """Phrases with tags, looked up by the first letters of their first word."""
+Tagged = tuple[str, Phrase]
 
-    def __init__(self, tagged: Iterable[tuple[str, Phrase]]) -> None:
-        self._by_key: dict[str, list[tuple[str, Phrase]]] = {}
-        for tag, phrase in tagged:
+
+class PhraseTable:
+    """Phrases with tags, looked up by their first word."""
+
+    def __init__(self, tagged: Iterable[Tagged]) -> None:
+        self.tagged = tuple(tagged)
+        self._by_key: dict[str, list[Tagged]] = {}
+        self._by_word: dict[str, tuple[Tagged, ...]] = {}
+        for tag, phrase in self.tagged:
             self._by_key.setdefault(phrase.parts[0].rstrip("*")[:_KEY], []).append((tag, phrase))
 
     def find(self, words: Sequence[str], barrier: Sequence[bool] | None = None) -> Iterator[Found]:
         """All matches, overlapping ones too, from left to right."""
         walls = barrier if barrier is not None else [False] * len(words)
+        known, present = self._by_word, frozenset(words)
         for at, word in enumerate(words):
-            for tag, phrase in self._by_key.get(word[:_KEY], ()):
+            begun = known.get(word)
+            if begun is None:
+                begun = self._beginning(word)
+            for tag, phrase in begun:
+                if phrase.clue and phrase.clue not in present:
+                    continue
                 end = phrase.match(words, at, walls)
                 if end is not None:
                     yield Found(tag, at, end, phrase.text)
 
+    def _beginning(self, word: str) -> tuple[Tagged, ...]:
+        """Phrases that may begin with this word; remembered, since reports are made of few words."""
+        begun = tuple(one for one in self._by_key.get(word[:_KEY], ()) if _same(one[1].parts[0], word))
+        if len(self._by_word) < _VOCABULARY:
+            self._by_word[word] = begun
+        return begun
+
 
 def longest(found: Iterable[Found]) -> list[Found]:
     """Matches that do not overlap, the longest first chosen, in reading order."""
+    ranked = sorted(found, key=lambda f: (f.start - f.end, f.start))
+    if len(ranked) < 2:
+        return ranked
     chosen: list[Found] = []
-    for one in sorted(found, key=lambda f: (f.start - f.end, f.start)):
+    for one in ranked:
         if all(one.end <= other.start or other.end <= one.start for other in chosen):
             chosen.append(one)
     return sorted(chosen, key=lambda f: f.start)

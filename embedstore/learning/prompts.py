@@ -10,6 +10,8 @@ A YAML file has either `classes` (one of them is true) or `findings` (each is pr
         absent: [no pleural effusion]
         templates: ["{}"]            # optional, in place of those above
 
+    findings: [pneumothorax, edema]   # in short: "There is X." against "There is no X."
+
     classes:                          # a list of names, or name: [phrases]
       CT: [a CT slice, computed tomography]
       MR: [an MR image]
@@ -31,6 +33,7 @@ from numpy.typing import NDArray
 from embedstore.contracts.image import F32
 from embedstore.errors import BadInputFile
 from embedstore.fingerprint import digest
+from embedstore.learning.polarity import read_polarity
 from embedstore.learning.vectors import checked_rows, unit_rows
 from embedstore.learning.yaml_file import mapping_of, only_keys, phrases_of, read_mapping
 
@@ -74,10 +77,10 @@ class PromptSet:
         """The distinct sentences that have to be embedded."""
         return tuple(dict.fromkeys(t for label in self.labels for t in (*label.present, *label.absent)))
 
-    def prototypes(self, vectors: NDArray[Any]) -> Prototypes:
+    def prototypes(self, vectors: NDArray[Any], texts: tuple[str, ...] | None = None) -> Prototypes:
         """Ensemble the vectors of `texts` (row by row, in any one space, joint or not)."""
         rows = unit_rows(checked_rows(vectors, "prompts"))
-        at = {text: number for number, text in enumerate(self.texts)}
+        at = {text: number for number, text in enumerate(texts if texts is not None else self.texts)}
         present = unit_rows(np.stack([_mean(rows, at, label.present) for label in self.labels]))
         if self.kind == "classes":
             return Prototypes(present=present)
@@ -113,10 +116,12 @@ def parse_prompts(found: Mapping[str, Any], where: str, template: str = "{}") ->
         raise BadInputFile(f"{where}: 'name' must be a text")
     templates = _templates(found.get("templates", template), f"{where}: 'templates'")
     listed = found[kind]
-    if kind == "classes" and isinstance(listed, list):
-        listed = {name: name for name in phrases_of(listed, f"{where}: 'classes'")}
+    if isinstance(listed, list):
+        names = phrases_of(listed, f"{where}: '{kind}'")
+        listed = {name: name if kind == "classes" else _pair(name) for name in names}
     entries = mapping_of(listed, f"{where}: '{kind}'")
     read = _class if kind == "classes" else _finding
+    _refuse_negated(kind, tuple(map(str, entries)), where)
     labels = tuple(read(key, entry, templates, f"{where}: {kind} '{key}'") for key, entry in entries.items())
     if kind == "classes" and len(labels) < 2:
         raise BadInputFile(f"{where}: 'classes' needs at least two; for one alone use 'findings'")
@@ -140,9 +145,38 @@ def _finding(name: str, entry: Any, templates: tuple[str, ...], where: str) -> P
     only_keys(entry, ("present", "absent", "templates"), where)
     templates = _templates(entry["templates"], f"{where}, 'templates'") if "templates" in entry else templates
     present, absent = (phrases_of(entry[key], f"{where}, '{key}'") for key in ("present", "absent"))
+    if denied := [phrase for phrase in present if _denies(phrase)]:
+        raise BadInputFile(f"{where}: {denied[0]!r} denies what it is said to show; put it under 'absent'")
     if shared := set(present) & set(absent):
         raise BadInputFile(f"{where}: {sorted(shared)[0]!r} is both present and absent")
     return PromptLabel(name=name, present=_filled(present, templates), absent=_filled(absent, templates))
+
+
+def _pair(name: str) -> dict[str, str]:
+    return {"present": f"There is {name}.", "absent": f"There is no {name}."}
+
+
+def _denies(phrase: str) -> bool:
+    """Whether a phrase is but a denial: "no effusion", not "a line with no markings beyond"."""
+    told = read_polarity(phrase)
+    return bool(told.denied) and not told.affirmed
+
+
+def _refuse_negated(kind: PromptKind, names: tuple[str, ...], where: str) -> None:
+    """A finding is named for what may be there; two classes are not a thing and its absence."""
+    for name in names:
+        told = read_polarity(name)
+        if told.affirmed or not told.denied:
+            continue
+        if kind == "findings":
+            raise BadInputFile(
+                f"{where}: finding '{name}' is the absence of '{told.denied}'; name '{told.denied}', "
+                "its absence is the other side of the pair"
+            )
+        if told.denied in {other.lower() for other in names}:
+            raise BadInputFile(
+                f"{where}: class '{name}' is the absence of class '{told.denied}'; list it under 'findings'"
+            )
 
 
 def _templates(value: Any, where: str) -> tuple[str, ...]:

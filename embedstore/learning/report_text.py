@@ -19,11 +19,15 @@ _END = re.compile(r"[.!;](?=\s|$)|\n\s*\n|\n(?=\s*(?:[-*•]|\d+[.)]\s|[A-Z]))")
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """words: lower case; punctuation that matters is a word. starts, ends: character offsets of each word."""
+    """words: lower case; punctuation that matters is a word. lowered: their text, from `start` on."""
 
     words: tuple[str, ...]
-    starts: tuple[int, ...]
-    ends: tuple[int, ...]
+    lowered: str
+    start: int
+
+    def offsets(self) -> list[tuple[int, int]]:
+        """Where each word begins and ends in the report, in characters."""
+        return [(self.start + m.start(), self.start + m.end()) for m in _WORD.finditer(self.lowered)]
 
 
 def sentences(text: str, ignored: Collection[str], read: Collection[str]) -> Iterator[Sentence]:
@@ -44,11 +48,11 @@ def sentences(text: str, ignored: Collection[str], read: Collection[str]) -> Ite
 def _sections(text: str, ignored: Collection[str], read: Collection[str]) -> Iterator[tuple[int, int]]:
     """Ranges of the text that are not in an ignored section."""
     begin, wanted = 0, True
-    for heading in _HEADING.finditer(text):
+    for heading in _HEADING.finditer(text) if ":" in text else ():
         name = (heading["capitals"] or heading["mixed"]).lower().strip()
         skip, opens = (_listed(name, one, bool(heading["capitals"])) for one in (ignored, read))
-        begins_line = text[: heading.start()].rstrip(" \t").endswith("\n")
-        if not (skip or heading["capitals"] or opens or (begins_line and not wanted)):
+        begins_line = not wanted and text[: heading.start()].rstrip(" \t").endswith("\n")
+        if not (skip or heading["capitals"] or opens or begins_line):
             continue
         if wanted and heading.start() > begin:
             yield begin, heading.start()
@@ -60,13 +64,17 @@ def _sections(text: str, ignored: Collection[str], read: Collection[str]) -> Ite
 
 def _listed(name: str, headings: Collection[str], capitals: bool) -> bool:
     # Capitals that end the sentence before may run into a heading: "... COPD FINDINGS:".
-    return name in headings or (capitals and any(name.endswith(f" {heading}") for heading in headings))
+    if name in headings:
+        return True
+    return capitals and " " in name and any(name.endswith(f" {heading}") for heading in headings)
 
 
 def _sentence(text: str, start: int, end: int) -> Iterator[Sentence]:
-    # Lower case is taken of single characters that keep their length, so that offsets stay true.
-    lowered = "".join(c.lower() if len(c.lower()) == 1 else c for c in text[start:end])
-    found = [(m.group(), start + m.start(), start + m.end()) for m in _WORD.finditer(lowered)]
-    if found:
-        words, starts, ends = zip(*found, strict=True)
-        yield Sentence(words, starts, ends)
+    piece = text[start:end]
+    lowered = piece.lower()
+    if len(lowered) != len(piece):
+        # Lower case is taken of single characters that keep their length, so that offsets stay true.
+        lowered = "".join(c.lower() if len(c.lower()) == 1 else c for c in piece)
+    words = _WORD.findall(lowered)
+    if words:
+        yield Sentence(tuple(words), lowered, start)

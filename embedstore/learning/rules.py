@@ -7,10 +7,9 @@ reaches to the end of its sentence or to a terminator; the nearest cue that reac
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -21,8 +20,8 @@ from embedstore.learning.phrases import Found, longest
 from embedstore.learning.report_text import Sentence, sentences
 from embedstore.learning.votes import finding_set
 
-Outcome = Literal["present", "absent", "uncertain", "not mentioned"]
-# What a mention becomes under the cue that reaches it; a historical mention counts for nothing.
+Outcome = Literal["present", "absent", "uncertain", "historical", "not mentioned"]
+# What a mention becomes under the cue that reaches it.
 _UNDER: Mapping[str, str] = {
     "negation_before": "absent",
     "negation_after": "absent",
@@ -33,12 +32,13 @@ _UNDER: Mapping[str, str] = {
 }
 _FORWARD = frozenset({"negation_before", "uncertain_before", "uncertain_around", "historical"})
 _BACKWARD = frozenset({"negation_after", "uncertain_after", "uncertain_around"})
+_REMEMBERED = 50_000  # sentences; reports repeat each other
 _STRENGTH = ("exclude", "uncertain", "absent", "phrases")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mention:
-    """A finding named at text[start:end]. outcome: also "historical". cue: the phrase that decided, or ""."""
+    """A finding named at text[start:end]. cue: the phrase that decided, or ""."""
 
     finding: str
     outcome: str
@@ -56,22 +56,23 @@ class Reading:
 
 
 def read_report(lexicon: Lexicon, text: str) -> Reading:
-    """Read one report. A finding stated anywhere is present; else doubted anywhere, uncertain."""
+    """Read one report. A finding stated anywhere is present; else doubted anywhere, uncertain; else denied
+    anywhere, absent; "historical" is what is only told of the past."""
     mentions: list[Mention] = []
     for sentence in sentences(text, lexicon.ignored_sections, lexicon.read_sections):
         mentions.extend(_read_sentence(lexicon, sentence))
-    own: dict[str, Outcome] = {}
-    for entry in lexicon.entries:
-        own[entry.name] = _strongest(m.outcome for m in mentions if m.finding == entry.name)
+    said: dict[str, set[str]] = {entry.name: set() for entry in lexicon.entries}
+    for mention in mentions:
+        said[mention.finding].add(mention.outcome)
+    own = {name: _strongest(outcomes) for name, outcomes in said.items()}
     included = {entry.name: _with_included(entry, own) for entry in lexicon.entries}
     outcomes = {entry.name: _unless(entry, included) for entry in lexicon.entries}
     return Reading(outcomes=outcomes, mentions=tuple(sorted(mentions, key=lambda m: m.start)))
 
 
-def _strongest(outcomes: Iterable[str]) -> Outcome:
-    found = Counter(outcomes)
-    order: tuple[Outcome, ...] = ("present", "uncertain", "absent")
-    return next((outcome for outcome in order if found[outcome]), "not mentioned")
+def _strongest(outcomes: Collection[str]) -> Outcome:
+    order: tuple[Outcome, ...] = ("present", "uncertain", "absent", "historical")
+    return next((outcome for outcome in order if outcome in outcomes), "not mentioned")
 
 
 def _with_included(entry: Finding, own: Mapping[str, Outcome]) -> Outcome:
@@ -90,27 +91,49 @@ def _unless(entry: Finding, outcomes: Mapping[str, Outcome]) -> Outcome:
     return "uncertain" if "uncertain" in found else outcomes[entry.name]
 
 
+class _Heard(NamedTuple):
+    """A mention at words [start, end) of a sentence."""
+
+    finding: str
+    outcome: str
+    start: int
+    end: int
+    cue: str
+
+
 def _read_sentence(lexicon: Lexicon, sentence: Sentence) -> Iterator[Mention]:
+    heard = lexicon.memory.get(sentence.words)
+    if heard is None:
+        heard = tuple(_listen(lexicon, sentence))
+        if len(lexicon.memory) < _REMEMBERED:
+            lexicon.memory[sentence.words] = heard
+    offsets = sentence.offsets() if heard else ()
+    for finding, outcome, start, end, cue in heard:
+        yield Mention(
+            finding=finding, outcome=outcome, start=offsets[start][0], end=offsets[end - 1][1], cue=cue
+        )
+
+
+def _listen(lexicon: Lexicon, sentence: Sentence) -> Iterator[_Heard]:
     cues = longest(lexicon.cues.find(sentence.words))
     walls = [False] * len(sentence.words)
     for cue in cues:
         if cue.tag == "terminators":
             walls[cue.start : cue.end] = [True] * (cue.end - cue.start)
-    for entry in lexicon.entries:
-        for found in _own_mentions(entry, sentence, walls):
+    by_finding: dict[str, list[Found]] = {}
+    for found in lexicon.phrases.find(sentence.words, walls):
+        role, _, finding = found.tag.partition(" ")
+        by_finding.setdefault(finding, []).append(found._replace(tag=role))
+    for finding, told in by_finding.items():
+        for found in _own_mentions(told):
             outcome, cue_text = _judge(found, cues)
-            yield Mention(
-                finding=entry.name,
-                outcome=outcome,
-                start=sentence.starts[found.start],
-                end=sentence.ends[found.end - 1],
-                cue=cue_text,
-            )
+            yield _Heard(finding, outcome, found.start, found.end, cue_text)
 
 
-def _own_mentions(entry: Finding, sentence: Sentence, walls: list[bool]) -> list[Found]:
+def _own_mentions(found: list[Found]) -> list[Found]:
     """Mentions without overlap: exclusions go before doubts, denials, phrases; among those the longest."""
-    found = list(entry.table.find(sentence.words, walls))
+    if len(found) == 1:
+        return found if found[0].tag != "exclude" else []
     chosen: list[Found] = []
     for role in _STRENGTH:
         free = [
@@ -189,9 +212,10 @@ class RuleVoter:
         return finding_set(self.finding)
 
     def __call__(self, batch: LabelBatch) -> Votes:
-        """(n,) 1 present, 0 absent, -1 uncertain or not mentioned."""
+        """(n,) 1 present, 0 absent, -1 uncertain, historical or not mentioned."""
         value = {"present": 1, "absent": 0}
-        said = [read_report(self.lexicon, text).outcomes[self.finding] for text in batch.texts]
+        lexicon = self.lexicon.only(self.finding)
+        said = [read_report(lexicon, text).outcomes[self.finding] for text in batch.texts]
         return np.array([value.get(outcome, ABSTAIN) for outcome in said], dtype=np.int64)
 
     def probabilities(self, batch: LabelBatch) -> None:

@@ -5,9 +5,8 @@ Each voter is a `LabelingFunction`; besides its votes it can say how sure it is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,18 +14,17 @@ from numpy.typing import NDArray
 
 from embedstore.contracts.image import F32, I64
 from embedstore.contracts.labels import ABSTAIN, LabelBatch, LabelSet, Votes
-from embedstore.errors import BadInputFile, UsageError
+from embedstore.errors import UsageError
 from embedstore.evaluation.arrays import Groups, same_length
 from embedstore.fingerprint import digest
 from embedstore.learning.calibrate import Calibration
+from embedstore.learning.neighbours import nearest_rows
 from embedstore.learning.prompts import PromptKind, Prototypes
 from embedstore.learning.vectors import arrays_sha256, checked_rows, unit_rows
-from embedstore.learning.yaml_file import mapping_of, only_keys, read_mapping
 from embedstore.learning.zeroshot import class_scores, decide
 
 BINARY = ("absent", "present")
 _VERSION_DIGITS = 12
-_CHUNK = 2048
 
 
 def finding_set(finding: str) -> LabelSet:
@@ -135,18 +133,13 @@ class KnnVoter:
         shares = np.zeros((len(asked), n_classes), dtype=np.float32)
         if len(near) < self.k:
             return shares
-        for start in range(0, len(asked), _CHUNK):
-            rows = slice(start, start + _CHUNK)
-            likeness = asked[rows] @ near.T
-            likeness[own[rows, None] == people] = -np.inf
-            best = np.argpartition(-likeness, self.k - 1, axis=1)[:, : self.k]
-            enough = np.isfinite(np.take_along_axis(likeness, best, axis=1)).all(axis=1)
-            counts = (labels[best][:, :, None] == np.arange(n_classes)).mean(axis=1)
-            if self.balanced:
-                counts = counts / np.maximum(np.bincount(labels, minlength=n_classes), 1)
-                counts /= counts.sum(axis=1, keepdims=True)
-            shares[rows] = counts * enough[:, None]
-        return shares
+        best, _ = nearest_rows(asked, near, self.k, (own, people))
+        counts = (labels[best][:, :, None] == np.arange(n_classes)).mean(axis=1)
+        if self.balanced:
+            counts = counts / np.maximum(np.bincount(labels, minlength=n_classes), 1)
+            counts /= counts.sum(axis=1, keepdims=True)
+        enough = np.asarray((best >= 0).all(axis=1))
+        return np.asarray(counts * enough[:, None], dtype=np.float32)
 
     def _patients(self, batch: LabelBatch) -> NDArray[np.str_]:
         try:
@@ -155,99 +148,29 @@ class KnnVoter:
             raise UsageError(f"the voter '{self.name}' needs the column 'patient' of each item") from error
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MetadataVoter:
-    """Votes by looking a metadata value up.
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class PredictionVoter:
+    """Votes as a head predicted, where it is sure enough; silent on items it has not been applied to.
 
-    column: as in a filter, `attr.NAME` for further attributes. lookup: value to class name, compared as
-    text without regard to case. default: class for any other value, None to abstain; no value abstains.
+    items: (m,) sorted. predicted: (m, classes) probabilities. version: of the head, by its data and seed.
     """
 
     label_set: LabelSet
-    column: str
-    lookup: Mapping[str, str]
-    name: str = "metadata"
-    default: str | None = None
-    needs: frozenset[str] = field(default=frozenset({"metadata"}))
+    version: str
+    items: I64
+    predicted: F32
+    threshold: float = 0.0
+    name: str = "head"
+    needs: frozenset[str] = frozenset()
 
-    def __post_init__(self) -> None:
-        for said in (*self.lookup.values(), *([self.default] if self.default else [])):
-            if said not in self.label_set.classes:
-                known = ", ".join(self.label_set.classes)
-                raise UsageError(
-                    f"voter '{self.name}': '{said}' is not a class of {self.label_set.name} ({known})"
-                )
-
-    @property
-    def version(self) -> str:
-        """Changes with the column and the table."""
-        return digest([self.column, dict(self.lookup), self.default])[:_VERSION_DIGITS]
-
-    def __call__(self, batch: LabelBatch) -> Votes:
-        """(n,) class indices, -1 where the value is missing or not in the table."""
-        index = {name: number for number, name in enumerate(self.label_set.classes)}
-        table = {_plain(value): index[said] for value, said in self.lookup.items()}
-        other = index[self.default] if self.default else ABSTAIN
-        bare = self.column.removeprefix("attr.")
-        votes = np.full(len(batch.columns), ABSTAIN, dtype=np.int64)
-        for row, columns in enumerate(batch.columns):
-            value = columns.get(self.column, columns.get(bare))
-            if value is not None and value != "":
-                votes[row] = table.get(_plain(value), other)
-        return votes
-
-    def probabilities(self, batch: LabelBatch) -> None:
-        """None: a table does not know how sure it is."""
-        return
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value).strip().casefold()
-
-
-def load_metadata_voters(path: Path) -> tuple[MetadataVoter, ...]:
-    """Read voters from YAML. Raises NotFound, or BadInputFile that names the file and the voter.
-
-    voters:
-      folder label:
-        label_set: effusion
-        classes: [absent, present]       # optional, this is the default
-        column: label
-        lookup: {effusion: present, normal: absent}
-        default: absent                   # optional
-    """
-    found = read_mapping(path)
-    only_keys(found, ("voters",), str(path))
-    return tuple(
-        _metadata_voter(name, entry, f"{path}: voter '{name}'")
-        for name, entry in mapping_of(found.get("voters"), f"{path}: 'voters'").items()
-    )
-
-
-def _metadata_voter(name: str, entry: Any, where: str) -> MetadataVoter:
-    told = mapping_of(entry, where)
-    only_keys(told, ("label_set", "classes", "column", "lookup", "default"), where)
-    if missing := [key for key in ("label_set", "column", "lookup") if key not in told]:
-        raise BadInputFile(f"{where}: '{missing[0]}' is missing")
-    lookup = told["lookup"]
-    if not isinstance(lookup, dict) or not lookup:
-        raise BadInputFile(f"{where}, 'lookup': expected values and classes")
-    classes = told.get("classes", list(BINARY))
-    if not isinstance(classes, list) or len(classes) < 2:
-        raise BadInputFile(f"{where}, 'classes': expected a list of at least two names")
-    default = told.get("default")
-    try:
-        return MetadataVoter(
-            label_set=LabelSet(name=str(told["label_set"]), classes=tuple(str(c) for c in classes)),
-            column=str(told["column"]),
-            lookup={str(value): str(said) for value, said in lookup.items()},
-            name=name,
-            default=None if default is None else str(default),
-        )
-    except UsageError as error:
-        raise BadInputFile(f"{where}: {error}") from error
+    def __call__(self, batch: LabelBatch) -> F32:
+        """(n, classes) probabilities, zeros where it abstains."""
+        answer = np.zeros((len(batch.item_ids), len(self.label_set.classes)), np.float32)
+        if len(self.items):
+            at = np.minimum(np.searchsorted(self.items, batch.item_ids), len(self.items) - 1)
+            found = self.items[at] == batch.item_ids
+            answer[found] = self.predicted[at[found]]
+        return np.where(answer.max(axis=1, keepdims=True) >= self.threshold, answer, np.float32(0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

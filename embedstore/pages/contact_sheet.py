@@ -83,6 +83,8 @@ def _facts(answer: Answer) -> list[tuple[str, str]]:
     )
     if query.exclude_patient:
         facts.append(("Without patient", query.exclude_patient))
+    if answer.note:
+        facts.append(("Note", answer.note))
     if answer.bridge:
         facts.append(("Text joined by", bridge_words(answer.bridge)))
     return facts

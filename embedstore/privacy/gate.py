@@ -15,7 +15,7 @@ from typing import Any
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.tag import Tag
 
-from embedstore.contracts.record import HEADER_COLUMNS, Header, Report, Scalar, Source
+from embedstore.contracts.record import HEADER_COLUMNS, READER_ATTRIBUTES, Header, Report, Scalar, Source
 from embedstore.errors import ReadFailure
 from embedstore.privacy.dates import parsed, shifted
 from embedstore.privacy.deidentify import pseudonym
@@ -44,8 +44,6 @@ _CODE = re.compile(r"[A-Z0-9 _\\.+\-/]{1,256}\Z")
 _NUMERIC = frozenset({"DS", "IS", "US", "SS", "UL", "SL", "UV", "SV", "FD", "FL"})
 # Free text by its VR, but a code of the manufacturer by its use.
 _HARMLESS = frozenset({"ConvolutionKernel", "ReconstructionAlgorithm", "SequenceName", "TransferSyntaxUID"})
-# Words that readers make themselves: how an image is shown, what its colour and uptake are worth.
-_OF_READERS = frozenset({"display", "icc", "suv"})
 _EXPLANATORY = (
     (re.compile(r"name|physician|operator|referr|doctor|arzt|patientin|radiolog|reader|author"), "names"),
     (re.compile(r"id$|_id|mrn|accession|number|nummer|nr$|phone|record|insur"), "numbers"),
@@ -235,7 +233,7 @@ class _Through:
     def _attribute(self, name: str, value: Scalar) -> Scalar | None:
         if name in self._gate.kept:
             return self.text(value) if isinstance(value, str) else value
-        if name in _OF_READERS:
+        if name in READER_ATTRIBUTES:
             return self.text(value) if isinstance(value, str) else value
         tag = tag_for_keyword(name)
         if tag is None:

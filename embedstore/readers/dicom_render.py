@@ -140,7 +140,7 @@ def _is_plain(stored: Stored, transforms: Transforms) -> bool:
     return stored.values.dtype.kind == "u" and stored.bits <= 8 and transforms.plain
 
 
-def _padded(values: NDArray[Any], padding: tuple[int, int]) -> NDArray[np.bool_]:
+def _padded(values: NDArray[Any], padding: tuple[float, float]) -> NDArray[np.bool_]:
     low, high = padding
     return np.asarray((values >= low) & (values <= high))
 

@@ -33,7 +33,7 @@ class Transforms:
     modality: Rescale | Lut | None
     voi: Window | Lut | None
     inverted: bool
-    padding: tuple[int, int] | None
+    padding: tuple[float, float] | None
     hounsfield: bool
     named: CtWindow | None = None
 
@@ -53,7 +53,7 @@ def transforms_of(ds: Dataset, index: int) -> Transforms:
     hounsfield = _hounsfield(ds, index, modality)
     photometric = code(ds, "PhotometricInterpretation")
     shape = code(ds, "PresentationLUTShape")
-    signed = integer(ds, "PixelRepresentation") == 1 or isinstance(modality, Rescale)
+    signed = integer(ds, "PixelRepresentation") == 1 or _can_be_negative(modality)
     return Transforms(
         modality=modality,
         voi=_voi(ds, index, signed and not isinstance(modality, Lut)),
@@ -62,6 +62,11 @@ def transforms_of(ds: Dataset, index: int) -> Transforms:
         hounsfield=hounsfield,
         named=_ct_window(ds) if hounsfield else None,
     )
+
+
+def _can_be_negative(modality: Rescale | Lut | None) -> bool:
+    """Of unsigned values; a VOI LUT's first value is then signed (C.11.2.1.1), else it may exceed 32,767."""
+    return isinstance(modality, Rescale) and (modality.slope < 0 or modality.intercept < 0)
 
 
 def functional_group(ds: Dataset, index: int, keyword: str) -> Dataset | None:
@@ -150,15 +155,27 @@ def _ct_window(ds: Dataset) -> CtWindow | None:
     return "brain" if code(ds, "BodyPartExamined") in _BRAIN else "soft_tissue"
 
 
-def _padding(ds: Dataset) -> tuple[int, int] | None:
+def _padding(ds: Dataset) -> tuple[float, float] | None:
     """Stored values that are no image, both included (C.7.5.1.1.2), in the range of the stored values."""
+    for kind in ("Float", "DoubleFloat"):  # C.7.6.24, C.7.6.25
+        floating = number(ds, f"{kind}PixelPaddingValue")
+        if floating is not None:
+            limit = number(ds, f"{kind}PixelPaddingRangeLimit")
+            return _ordered(floating, floating if limit is None else limit)
+    return _whole_padding(ds)
+
+
+def _ordered(one: float, other: float) -> tuple[float, float]:
+    return min(one, other), max(one, other)
+
+
+def _whole_padding(ds: Dataset) -> tuple[float, float] | None:
     value = integer(ds, "PixelPaddingValue")
     if value is None:
         return None
     limit = integer(ds, "PixelPaddingRangeLimit")
     signed, bits = integer(ds, "PixelRepresentation") == 1, integer(ds, "BitsAllocated") or 16
-    ends = [_wrapped(end, signed, bits) for end in (value, value if limit is None else limit)]
-    return min(ends), max(ends)
+    return _ordered(*(_wrapped(end, signed, bits) for end in (value, value if limit is None else limit)))
 
 
 def _wrapped(value: int, signed: bool, bits: int) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from embedstore.contracts.record import HEADER_COLUMNS, Header
+from embedstore.contracts.record import HEADER_COLUMNS, READER_ATTRIBUTES, Header
 from embedstore.errors import BadInputFile
 from embedstore.readers.sources import reason_of
 from embedstore.readers.table_columns import (
@@ -179,5 +179,10 @@ class _Building:
             report: str | None = self.sections[0][1]
         else:
             report = " ".join(f"{name.upper()}: {text}" for name, text in self.sections) or None
-        header = Header(**self.columns, extra=self.extra)
+        header = Header(**self.columns, extra={_in_a_table(name): v for name, v in self.extra.items()})
         return TableRow(line=line, header=header, path=self.path, report=report)
+
+
+def _in_a_table(name: str) -> str:
+    """A column must not pass for a word of the readers, which a de-identified store trusts."""
+    return f"table_{name}" if name in READER_ATTRIBUTES else name

@@ -12,7 +12,8 @@ from embedstore.contracts.image import F32, I64
 from embedstore.contracts.labels import ABSTAIN, LabelSet, Vote
 from embedstore.errors import NotFound, Refused
 from embedstore.storage.database import Database
-from embedstore.storage.learned import LabelModelRow, NewLabelModel, VoteTable
+from embedstore.storage.label_history import restore_votes, vote_history
+from embedstore.storage.learned import LabelModelRow, NewLabelModel, VoteEvent, VoteTable
 from embedstore.storage.tables_learned import FusedLabel, LabelModel, LabelSetRow, VoteRow
 from embedstore.storage.types import clean_text, now
 
@@ -99,12 +100,25 @@ class Labels:
         at_voter = {voter: n for n, voter in enumerate(voters)}
         values = np.full((len(items), len(voters)), ABSTAIN, np.int64)
         probabilities = np.full((len(items), len(voters)), np.nan, np.float32)
+        looked = np.zeros((len(items), len(voters)), bool)
         for row in rows:
             place = at_item[row.item_id], at_voter[row.voter]
             values[place] = row.value
+            looked[place] = True
             if row.probability is not None:
                 probabilities[place] = row.probability
-        return VoteTable(items, voters, tuple(latest[voter] for voter in voters), values, probabilities)
+        versions = tuple(latest[voter] for voter in voters)
+        return VoteTable(items, voters, versions, values, probabilities, looked)
+
+    def history(self, label_set: str) -> list[VoteEvent]:
+        """Every vote ever cast on a label set, superseded ones too, oldest first."""
+        with self._database.read() as connection:
+            return vote_history(connection, self._known_set(connection, label_set)[0])
+
+    def restore(self, label_set: str, events: Sequence[VoteEvent]) -> int:
+        """Cast votes of another store again, with their times; returns how many were not here yet."""
+        with self._writing(), self._database.write() as connection:
+            return restore_votes(connection, self._known_set(connection, label_set)[0], events)
 
     def count_votes(self) -> int:
         """Active votes that are no abstentions, over all label sets."""

@@ -20,7 +20,7 @@ class VoteTable:
     """Active votes of one label set on n items by m voters.
 
     items: (n,) sorted. values: (n, m) class indices, -1 where the voter abstained or did not look.
-    probabilities: (n, m), NaN where the voter gave none.
+    probabilities: (n, m), NaN where the voter gave none. looked: (n, m), whether there is any word of it.
     """
 
     items: I64
@@ -28,6 +28,25 @@ class VoteTable:
     versions: tuple[str, ...]
     values: I64
     probabilities: F32
+    looked: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoteEvent:
+    """One vote that was ever cast. superseded: whether the voter has spoken again since.
+
+    code_sha256: hash of the code behind the voter at that time, "" where none was recorded.
+    """
+
+    item_id: int
+    value: int
+    voter: str
+    voter_version: str
+    probability: float | None
+    input_sha256: str
+    code_sha256: str
+    created: str
+    superseded: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

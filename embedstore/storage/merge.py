@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, get_args, get_type_hints
@@ -12,6 +13,8 @@ from embedstore.storage.batches import ItemKey
 from embedstore.storage.types import clean_extra, clean_scalar, clean_text
 
 _PATIENT_FIELDS = ("patient_group", "patient_id", "patient_issuer")
+_COLLECTIONS = ("train/", "val/", "test/", "images/", "report/")
+_VOXELS_APART = re.compile(r"data/[^/]+")
 _HINTS = get_type_hints(Header)
 COLUMN_TYPES: Mapping[str, type] = {
     f.name: next(t for t in get_args(_HINTS[f.name]) if t is not type(None))
@@ -144,11 +147,11 @@ def patient_columns(key: ItemKey, header: Mapping[str, Any]) -> dict[str, Any]:
     """patient, patient_known, patient_code and study_code of an item.
 
     The patient is the group of merged persons when one is given, else (issuer or site)/PatientID. Without an
-    identifier: everything of one study or one multi-frame object is one unknown person, else each item is.
+    identifier: everything of one study, else everything of one file is one unknown person, however it is cut;
+    only rows of arrays and of tables are a person each.
     """
-    sha256, part = key
     study = header.get("study_uid")
-    whole = sha256 if part.startswith("frame/") else f"{sha256}/{part}"
+    whole = _one_person(key)
     name = header.get("patient_group")
     if name is None and header.get("patient_id") is not None:
         issuer = header.get("patient_issuer") or header.get("site")
@@ -162,6 +165,15 @@ def patient_columns(key: ItemKey, header: Mapping[str, Any]) -> dict[str, Any]:
         "patient_code": _code("patient", name),
         "study_code": _code("study", name, study) if study is not None else _code("item", whole),
     }
+
+
+def _one_person(key: ItemKey) -> str:
+    """What of a file is surely of one person: the file, unless it is a collection of many people's."""
+    sha256, part = key
+    if part.startswith(_COLLECTIONS):
+        return f"{sha256}/{part}"
+    pair = _VOXELS_APART.match(part)  # two patients' headers can be equal to the byte, their voxels are not
+    return f"{sha256}/{pair[0]}" if pair else sha256
 
 
 def _code(*words: str) -> int:

@@ -20,6 +20,8 @@ from embedstore.storage.tables import Conflict, Item, ItemSource, Link, Source, 
 
 _MANY = 50_000  # from here on reading the whole table beats asking for its rows
 
+_ID_BITS = 63  # of SQL's integers
+
 
 def select_items(connection: Connection, where: Where | None, kind: str | None) -> I64:
     """Sorted ids of the items that pass."""
@@ -73,6 +75,8 @@ def items(connection: Connection, item_ids: Sequence[int]) -> list[ItemRecord]:
     """Whole items in the order asked. Raises NotFound for an id that is not there."""
     found: dict[int, ItemRecord] = {}
     ids = unique(int(i) for i in item_ids)
+    for beyond in (i for i in ids if i.bit_length() > _ID_BITS):
+        raise NotFound(f"the store holds no item {beyond}")
     for some in chunked(ids):
         rows = connection.execute(select(Item.__table__).where(Item.id.in_(some))).mappings().all()
         images = [row["id"] for row in rows if row["kind"] == "image"]

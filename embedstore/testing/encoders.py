@@ -14,6 +14,7 @@ must be on this machine; random ones of the right shape serve.
 
 from __future__ import annotations
 
+import json
 import pickle
 import subprocess
 import sys
@@ -24,9 +25,9 @@ from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from embedstore.contracts.encoder import (
+    ChoosableFactory,
     Encoder,
     EncoderFactory,
     EncoderSpec,
@@ -37,18 +38,14 @@ from embedstore.contracts.encoder import (
     TowerSpec,
     TunableEncoder,
 )
-from embedstore.contracts.image import F32, Image, ImageInput, Intensity
+from embedstore.contracts.image import F32, ImageInput, Intensity
 from embedstore.encoders.preprocess import Recipe
 from embedstore.errors import UsageError
+from embedstore.testing.samples import SAMPLE_TEXTS, sample_images
+
+__all__ = ["SAMPLE_TEXTS", "EncoderContract", "sample_images"]
 
 HEAVY = ("torch", "torchvision", "timm", "transformers", "open_clip", "safetensors", "tensorflow", "jax")
-SAMPLE_TEXTS = (
-    "No acute cardiopulmonary abnormality.",
-    "Right lower lobe consolidation with a small effusion; pneumonia is likely.",
-    "Mild nonproliferative diabetic retinopathy, left eye.",
-    "Heart size normal. " * 30,
-    "cat",
-)
 _SMALL = 100_000  # bytes
 _BLOCKED = """
 import sys
@@ -64,30 +61,6 @@ from embedstore.contracts.encoder import LoadRequest
 factory.spec({name!r})
 factory.doctor({name!r}, LoadRequest())
 """
-
-
-def sample_images(wants: Intensity = "display") -> list[ImageInput]:
-    """Six images of that intensity: grey and colour, square, tall and wide, small, noise and smooth."""
-    noise = np.random.default_rng(20240229)
-    ramp = np.add.outer(np.arange(60.0), np.arange(200.0)) / 258
-    unit = [
-        noise.random((64, 64, 1)),
-        noise.random((180, 90, 1)) ** 3,
-        noise.random((50, 170, 3)),
-        np.repeat(ramp[..., None], 3, axis=2) * [1.0, 0.6, 0.2],
-        ramp[:, ::-1, None] ** 2,
-        noise.random((20, 28, 1)),
-    ]
-    return [ImageInput(Image(_scaled(values, wants), wants)) for values in unit]
-
-
-def _scaled(unit: NDArray[np.float64], wants: Intensity) -> NDArray[Any]:
-    if wants == "display":
-        pixels: NDArray[np.uint8] = np.rint(unit * 255).astype(np.uint8)
-        return pixels
-    if wants == "suv":
-        return (unit * 12).astype(np.float32)
-    return (unit * 2000 - (1000 if wants == "hu" else 0)).astype(np.float32)
 
 
 class EncoderContract:
@@ -190,6 +163,43 @@ class EncoderContract:
         tower = self.encoder().spec.tower("image")
         if tower is not None:
             assert Recipe.from_json(tower.preprocess).wants == tower.wants
+
+    def test_the_recipe_is_what_is_done(self) -> None:
+        """The recipe in the fingerprint, applied to the images, gives what `prepare_image` gives.
+
+        So preprocessing cannot change without the space changing. A plugin may add channels of its own behind
+        the recipe's (a region of interest).
+        """
+        encoder = self.encoder()
+        tower = encoder.spec.tower("image")
+        if tower is None or not isinstance(encoder, StagedEncoder):
+            return
+        recipe = Recipe.from_json(tower.preprocess)
+        for image in self.images(tower.wants):
+            declared = recipe.apply(image)
+            done = encoder.prepare_image(image)
+            assert done.shape[1:] == declared.shape[1:], "prepare_image gives another size than the recipe"
+            assert np.array_equal(done[: len(declared)], declared), (
+                "prepare_image does something else than the recipe that the space is named after"
+            )
+
+    def test_choices_are_spaces_of_their_own(self) -> None:
+        """Every profile and pooling that is offered can be asked for, and no two describe one space."""
+        if not isinstance(self.factory, ChoosableFactory):
+            return
+        poolings = [f"+{pooling}" for pooling in self.factory.poolings(self.name)] or [""]
+        asked = [
+            f"{profile.name}{pooling}" for profile in self.factory.profiles(self.name) for pooling in poolings
+        ]
+        assert asked, "at least one way is offered"
+        spaces = [self._described(one) for one in asked]
+        assert len(set(spaces)) == len(spaces), "two profiles or poolings describe the same vectors"
+        assert self._described("default") == spaces[0], "the default is named first"
+
+    def _described(self, profile: str) -> str:
+        tower = self.factory.spec(self.name, profile).tower("image")
+        assert tower is not None, "profiles are of the image tower"
+        return json.dumps([tower.preprocess, tower.pooling, tower.wants], sort_keys=True)
 
     def test_vectors_are_sound(self) -> None:
         """(n, dim) C-contiguous float32 of the declared dimension, finite, none of them zero."""

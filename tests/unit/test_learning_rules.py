@@ -75,7 +75,7 @@ SENTENCES = [
     ("No effusion, possible nodule at the left base.", {"effusion": ABSENT, "nodule": UNCERTAIN}),
     ("There is no focal opacity to suggest pneumonia.", {"opacity": ABSENT, "pneumonia": ABSENT}),
     # history and sections
-    ("History of pneumonia.", {"pneumonia": UNSAID}),
+    ("History of pneumonia.", {"pneumonia": "historical"}),
     ("INDICATION: pleural effusion. FINDINGS: The lungs are clear.", {"effusion": UNSAID, "opacity": ABSENT}),
     ("Indication: evaluate effusion\nFindings: No effusion", {"effusion": ABSENT}),
     ("INDICATION: Pain, COPD FINDINGS: Small effusion.", {"effusion": PRESENT, "other": UNSAID}),

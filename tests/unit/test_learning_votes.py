@@ -8,14 +8,13 @@ import pytest
 from embedstore.contracts.labels import LabelBatch, LabelingFunction, LabelSet
 from embedstore.errors import BadInputFile, UsageError
 from embedstore.learning.calibrate import fit_calibration
+from embedstore.learning.metadata_voter import MetadataVoter, load_metadata_voters
 from embedstore.learning.prompts import Prototypes
 from embedstore.learning.votes import (
     KnnVoter,
-    MetadataVoter,
     ZeroShotVoter,
     describe_votes,
     finding_set,
-    load_metadata_voters,
     vote_matrix,
 )
 from embedstore.learning.zeroshot import class_scores

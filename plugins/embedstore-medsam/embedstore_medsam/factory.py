@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from embedstore.contracts.encoder import Encoder, EncoderSpec, LoadRequest, TowerSpec, WeightsReport
+from collections.abc import Mapping
+
+from embedstore.contracts.encoder import (
+    Encoder,
+    EncoderSpec,
+    LoadRequest,
+    Profile,
+    TowerSpec,
+    WeightsReport,
+)
 from embedstore.errors import UsageError
 from embedstore_medsam.model import CHANNELS, Model
 
@@ -41,9 +50,17 @@ class MedsamFactory:
             modalities=("CT", "MR", "US", "XC"),
             profile=profile,
             notes=f"input {model.size} x {model.size}; vectors of whole images and of regions; variants: "
-            f"{', '.join(model.variants)}; profiles: {', '.join(model.profiles)}; "
-            f"poolings: {', '.join(model.poolings)}; text search needs a bridge",
+            f"{', '.join(model.variants)}; text search needs a bridge",
         )
+
+    def profiles(self, name: str) -> tuple[Profile, ...]:
+        """Ways to prepare images, the default first."""
+        model = self._model
+        return tuple(Profile(key, model.whose[key], one.to_json()) for key, one in model.profiles.items())
+
+    def poolings(self, name: str) -> Mapping[str, str]:
+        """Ways to make one vector of the map, the default first."""
+        return self._model.poolings
 
     def doctor(self, name: str, request: LoadRequest) -> WeightsReport:
         """Look for the checkpoint; torch is not imported, the network is not used."""

@@ -37,8 +37,9 @@ class Model:
     """What tells MedSAM and MedSAM2 apart.
 
     variants: name to official file, the default first. size: side of the network's input in pixels; grid: of
-    its feature map in cells. profiles and poolings: the default first. weights_under: top-level key, "" for
-    none. repository: on the Hugging Face hub, "" when the file is not there. obtain: how to get it, in words.
+    its feature map in cells. profiles and poolings: the default first; whose: each profile is, in words.
+    weights_under: top-level key, "" for none. repository: on the Hugging Face hub, "" when the file is not
+    there. obtain: how to get it, in words.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Model:
     size: int
     grid: int
     profiles: Mapping[str, Recipe]
+    whose: Mapping[str, str]
     poolings: Mapping[str, str]
     weights_under: str
     repository: str
@@ -110,6 +112,12 @@ MEDSAM = Model(
         ),
         "mr": Recipe((PercentileWindow(), ToUint8(rounding="truncate"), *_TO_MEDSAM), wants="raw"),
     },
+    whose={
+        "photo": "the authors' inference script, for pictures in grey or colour",
+        "ct": "the same for CT by level 40 and width 400",
+        "ct_training": "CT as the training data was prepared (pre_CT_MR.py)",
+        "mr": "MR and other raw values by their percentiles",
+    },
     poolings={"gap": f"mean over the image encoder's 64 x 64 map{_REGION}"},
     weights_under="",
     repository="",
@@ -143,6 +151,10 @@ MEDSAM2 = Model(
             )
         ),
         "ct": Recipe((*_CT, Resize(size=(512, 512), mode="squash"), *_TO_MEDSAM2), wants="hu"),
+    },
+    whose={
+        "predictor": "SAM2ImagePredictor, for pictures in grey or colour",
+        "ct": "the authors' script for CT volumes (medsam2_infer_3D_CT.py), slice by slice",
     },
     poolings={
         "nomem": "mean over the coarsest of the three feature maps (32 x 32) with the checkpoint's "

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from embedstore_torch.loading import check_request
 
-from embedstore.contracts.encoder import Encoder, EncoderSpec, LoadRequest, TowerSpec, WeightsReport
+from embedstore.contracts.encoder import (
+    Encoder,
+    EncoderSpec,
+    LoadRequest,
+    Profile,
+    Terms,
+    TowerSpec,
+    WeightsReport,
+)
 from embedstore_retfound.family import Family
 from embedstore_retfound.weights import official, others_here
 
@@ -31,20 +41,36 @@ class RetfoundFactory:
                 TowerSpec(
                     kind="image",
                     dim=None,
+                    published_dim=1024,
                     preprocess=chosen.recipe.to_json(),
                     pooling=family.poolings[pooling],
                     wants=chosen.recipe.wants,
                 ),
             ),
             licence="CC-BY-NC-4.0",
-            source=f"huggingface.co/{variant.repository} (gated), {variant.files[0]}",
+            source=f"huggingface.co/{variant.repository}, {variant.files[0]}",
             cite=family.cite,
             modalities=(variant.modality,),
             profile=profile,
-            notes=f"1024 dimensions (ViT-L/{family.patch}); variants: "
-            f"{', '.join(v.name for v in family.variants)}; profiles: {', '.join(family.profiles)}; "
-            f"poolings: {', '.join(family.poolings)}; text search needs a bridge",
+            notes=f"ViT-L/{family.patch}; variants: "
+            f"{', '.join(v.name for v in family.variants)}; text search needs a bridge",
+            terms=Terms(
+                licence="CC BY-NC 4.0",
+                where=f"huggingface.co/{variant.repository}",
+                forbids="commercial use",
+                gated=True,
+            ),
         )
+
+    def profiles(self, name: str) -> tuple[Profile, ...]:
+        """Ways to prepare images, the default first."""
+        return tuple(
+            Profile(key, one.whose, one.recipe.to_json()) for key, one in self._family.profiles.items()
+        )
+
+    def poolings(self, name: str) -> Mapping[str, str]:
+        """Ways to make one vector of the tokens, the default first."""
+        return self._family.poolings
 
     def doctor(self, name: str, request: LoadRequest) -> WeightsReport:
         """Look for the checkpoint; torch is not imported, the network is not used."""

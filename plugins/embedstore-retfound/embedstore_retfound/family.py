@@ -41,10 +41,11 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A way to prepare images. size: side of the network's square input in pixels."""
+    """A way to prepare images. size: side of the network's square input in pixels. whose: in words."""
 
     size: int
     recipe: Recipe
+    whose: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class Family:
         return self.profiles[wanted], pooling
 
 
-def _crop(shorter: int, size: int) -> Profile:
+def _crop(shorter: int, size: int, whose: str) -> Profile:
     """The evaluation transform: shorter side by bicubic to `shorter`, centre crop, ImageNet statistics."""
     steps = (
         CropRoi(),
@@ -104,14 +105,16 @@ def _crop(shorter: int, size: int) -> Profile:
         Rescale(),
         Normalize(),
     )
-    return Profile(size, Recipe(steps))
+    return Profile(size, Recipe(steps), whose)
 
 
 _SQUASH = (CropRoi(), Resize(size=(224, 224), mode="squash"), ToRGB(), Rescale())
 _PROFILES = {
-    "finetune224": _crop(256, 224),
-    "squash224": Profile(224, Recipe((*_SQUASH, Normalize()))),
-    "zscore224": Profile(224, Recipe((*_SQUASH, ZScore()))),  # the feature notebook
+    "finetune224": _crop(256, 224, "the authors' evaluation transform"),
+    "squash224": Profile(
+        224, Recipe((*_SQUASH, Normalize())), "the feature notebook's squash, the evaluation's statistics"
+    ),
+    "zscore224": Profile(224, Recipe((*_SQUASH, ZScore())), "the authors' feature notebook"),
 }
 
 MAE = Family(
@@ -124,7 +127,7 @@ MAE = Family(
         Variant("shanghai", ("RETFound_mae_shanghai.pth",), "OP"),
     ),
     # Above 224 the authors' transform has no margin: the shorter side becomes 384 and is the crop.
-    profiles={**_PROFILES, "finetune384": _crop(384, 384)},
+    profiles={**_PROFILES, "finetune384": _crop(384, 384, "the evaluation transform at 384 pixels")},
     poolings={
         "mean_fcnorm": "mean of the patch tokens after the last block (no final norm, no CLS), then "
         "LayerNorm (weight 1, bias 0, eps 1e-6)",

@@ -175,7 +175,7 @@ def test_listed_with_licence_variants_and_modality():
         assert find_plugin(ENCODERS, name).load() is factory
         spec = factory.spec(name)
         assert spec.licence == "CC-BY-NC-4.0"
-        assert "1024" in spec.notes
+        assert spec.tower("image").published_dim == 1024
     assert mae_factory.spec("retfound-mae:natureOCT").modalities == ("OPT",)
     assert "RETFound_mae_natureOCT.pth" in mae_factory.spec("retfound-mae:natureOCT").source
 

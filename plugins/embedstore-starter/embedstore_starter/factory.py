@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from embedstore.contracts.encoder import (
     EncoderSpec,
     LoadRequest,
+    Profile,
     TowerKind,
     TowerSpec,
     WeightsReport,
@@ -36,6 +39,10 @@ RECIPES = {
     "imagenet": Recipe(
         (CropRoi(), Resize(size=(256, 256), mode="shortest"), CenterCrop(size=_SIDE), *_TO_NETWORK),
     ),
+}
+_WHOSE = {
+    "default": "the whole image, nothing at its edge cut off",
+    "imagenet": "the evaluation transform of the network's authors",
 }
 TEXT_RECIPE = {
     "tokenizer": "WordPiece, uncased, 30,522 pieces (tokenizer.json of the model)",
@@ -80,6 +87,14 @@ class StarterFactory:
             profile=profile,
             notes="general-purpose networks that saw no medical data; text search needs a bridge",
         )
+
+    def profiles(self, name: str) -> tuple[Profile, ...]:
+        """Ways to prepare images, the default first."""
+        return tuple(Profile(key, _WHOSE[key], recipe.to_json()) for key, recipe in RECIPES.items())
+
+    def poolings(self, name: str) -> Mapping[str, str]:
+        """One way only."""
+        return {}
 
     def doctor(self, name: str, request: LoadRequest) -> WeightsReport:
         """Look for both towers' files and check their sha256."""

@@ -35,9 +35,7 @@ class TimmFactory:
                 ),
             ),
             licence="that of the chosen weights",
-            source=f"huggingface.co/{named.repo or f'timm/{named.model}'}"
-            if named != places.Named()
-            else "timm",
+            source=_source(named),
             cite="Wightman, PyTorch Image Models, doi:10.5281/zenodo.4414861",
             profile=profile,
             notes=f"say which model: timm:MODEL; views: {', '.join(VIEWS)}, each @SIZE; poolings: the "
@@ -74,5 +72,5 @@ class TimmFactory:
 def _source(named: places.Named) -> str:
     if named.folder is not None:
         return str(named.folder)
-    repo = named.repo or (f"timm/{named.model}" if named.model else "timm")
-    return f"huggingface.co/{repo}"
+    repo = named.repo or (f"timm/{named.model}" if named.model else "")
+    return f"huggingface.co/{repo}" if repo else "timm:MODEL"

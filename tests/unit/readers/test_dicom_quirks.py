@@ -49,6 +49,18 @@ class TestTables:
         rising = table([256, 65536 - 128, 8], list(range(256)))
         assert np.array_equal(shown(dataset(pixels, VOILUTSequence=rising)).ravel(), np.arange(256))
 
+    def test_a_large_first_value_stays_large_where_nothing_can_be_negative(self):
+        """C.11.2.1.1: unsigned values that a rescale leaves as they are; pydicom and dcmtk agree."""
+        pixels = RAMP + np.uint16(40000)
+        rising = table([256, 40000, 8], list(range(256)))
+        for rescale in ({}, {"RescaleSlope": 1, "RescaleIntercept": 0}):
+            assert np.array_equal(shown(dataset(pixels, VOILUTSequence=rising, **rescale)), RAMP)
+
+    def test_the_first_value_is_negative_where_a_rescale_reaches_below_zero(self):
+        rising = table([256, 65536 - 128, 8], list(range(256)))
+        ds = dataset(RAMP, VOILUTSequence=rising, RescaleSlope=1, RescaleIntercept=-128)
+        assert np.array_equal(shown(ds), RAMP)
+
     def test_a_table_of_8_bits_packed_two_to_a_word(self):
         words = np.arange(256, dtype=np.uint8)[::-1].copy().view("<u2").tolist()
         assert np.array_equal(shown(dataset(RAMP, VOILUTSequence=table([256, 0, 8], words))), 255 - RAMP)
@@ -97,6 +109,24 @@ class TestPadding:
         ds.add_new("PixelPaddingValue", "US", 65536 - 2000)
         ds.add_new("PixelPaddingRangeLimit", "US", 65536 - 1980)
         assert not shown(ds)[:, :4].any()
+
+    @pytest.mark.parametrize(("kind", "form"), [("Float", np.float32), ("DoubleFloat", np.float64)])
+    def test_padding_of_floating_pixels(self, kind, form):
+        """C.7.6.24 and C.7.6.25: a tenth of the frame at minus a million must not set the stretch."""
+        ramp = np.linspace(0, 1, 400, dtype=form).reshape(20, 20)
+        padded = ramp.copy()
+        padded[:2] = -1e6
+        found = {}
+        for name, pixels in (("plain", ramp), ("padded", padded)):
+            ds = dataset(RAMP[:20], Rows=20, Columns=20)
+            del ds.PixelData, ds.BitsStored, ds.HighBit, ds.PixelRepresentation
+            ds.BitsAllocated = form().itemsize * 8
+            setattr(ds, f"{kind}PixelData", pixels.tobytes())
+            setattr(ds, f"{kind}PixelPaddingValue", -1e6)
+            found[name] = shown(ds)
+        assert not found["padded"][:2].any()
+        assert len(np.unique(found["padded"])) > 100
+        assert found["padded"].max() == found["plain"].max() == 255
 
     def test_a_value_amid_the_others_is_not_believed(self):
         ds = dataset(RAMP, PixelPaddingValue=128, **self.WINDOW)

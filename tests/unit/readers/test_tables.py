@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from embedstore.contracts.record import Header
+from embedstore.contracts.record import READER_ATTRIBUTES, Header
 from embedstore.errors import BadInputFile, UsageError
 from embedstore.readers.tables import Conflict, merge, read_table
 from embedstore.settings import Limits
@@ -258,3 +258,9 @@ class TestReports:
         assert {text for text in first if first[text] != again[text]} <= {"Clear.", "Addendum."}
         twice = self.reports(table("study_uid,report", "1,Clear.", "1,Clear."))
         assert len(twice) == 1 or twice[0].part != twice[1].part
+
+
+def test_a_column_does_not_pass_for_a_word_of_the_readers(table):
+    (row,) = table("path,display,icc,extra", 'a,Jane Doe,Jane Doe,"{""suv"": ""Jane Doe""}"').rows
+    assert READER_ATTRIBUTES.isdisjoint(row.header.extra)
+    assert set(row.header.extra) == {"table_display", "table_icc", "table_suv"}

@@ -14,6 +14,7 @@ from embedstore.storage import commit as commit_module
 from embedstore.storage.batches import Assertion, IngestBatch, NewVectors, Problem
 from embedstore.storage.catalog import Catalog
 from embedstore.storage.filters import parse_where
+from embedstore.storage.merge import patient_columns
 from embedstore.storage.records import SpaceRow
 from embedstore.storage.store import open_store
 from embedstore.storage.tables import Item
@@ -177,7 +178,7 @@ def test_a_file_that_changed_keeps_its_old_item_with_a_note(catalog: Catalog, im
         ({"patient_id": "1", "site": "A", "patient_issuer": "H"}, "H/1", True),
         ({"patient_id": "1", "site": "A", "patient_group": "g"}, "g", True),
         ({"study_uid": "1.2"}, "unknown/1.2", False),
-        ({}, f"unknown/{sha(1)}/image", False),
+        ({}, f"unknown/{sha(1)}", False),
     ],
 )
 def test_who_the_patient_is(
@@ -186,6 +187,27 @@ def test_who_the_patient_is(
     done = catalog.commit(batch_of([1], images, **header))
     found = catalog.item(done.item_ids[key(1)])
     assert (found.patient, found.patient_known) == (patient, known)
+
+
+@pytest.mark.parametrize(
+    ("parts", "persons"),
+    [
+        (("slice/k/0", "slice/k/9"), 1),
+        (("t/2/slice/k/0", "volume", "image"), 1),
+        (("tile/0.5/224/3-7", "tile/1/224/0-0"), 1),
+        (("page/1", "page/2"), 1),
+        (("frame/1", "frame/2"), 1),
+        (("data/abc/slice/k/0", "data/abc/slice/k/1"), 1),
+        (("data/abc/slice/k/0", "data/def/slice/k/0"), 2),
+        (("train/1", "train/2"), 2),
+        (("report/a", "report/b"), 2),
+    ],
+)
+def test_a_file_is_one_person_however_it_is_cut(parts: tuple[str, ...], persons: int) -> None:
+    said = [patient_columns(key(1, part), {}) for part in parts]
+    assert len({one["patient"] for one in said}) == persons
+    assert len({one["patient_code"] for one in said}) == persons
+    assert len({one["study_code"] for one in said}) == persons
 
 
 def test_codes_group_as_patients_and_studies_do(catalog: Catalog, images: SpaceRow) -> None:

@@ -1,0 +1,105 @@
+"""Is one better than the other, and how large a difference could these patients have shown?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import ndtri
+
+from embedstore.evaluation.arrays import F64, I64, Groups, finite_or_none
+from embedstore.evaluation.intervals import RESAMPLES, Estimate, bootstrap
+from embedstore.evaluation.metrics import Metric
+
+POWER = 0.8
+Verdict = Literal["better", "worse", "not told apart"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """The difference first minus second; whether more is better, the metric says.
+
+    verdict: of the first, "better" or "worse" only when the interval excludes 0. smallest_detectable: the
+    true difference that this many patients show with a chance of 80 % (two-sided, at the interval's level).
+    """
+
+    difference: Estimate
+    first: float
+    second: float
+    verdict: Verdict
+    smallest_detectable: float
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object; undefined numbers are null."""
+        plain = asdict(self) | {"difference": self.difference.to_json()}
+        for name in ("first", "second", "smallest_detectable"):
+            plain[name] = finite_or_none(plain[name])
+        return plain
+
+
+def judged(
+    difference: Estimate, first: float, second: float, se: float, *, larger: bool = True
+) -> Comparison:
+    """A difference with the verdict its interval allows. larger: whether larger values are better ones."""
+    above, below = difference.low > 0, difference.high < 0
+    verdict: Verdict = "not told apart"
+    if above or below:
+        verdict = "better" if above == larger else "worse"
+    return Comparison(
+        difference=difference,
+        first=first,
+        second=second,
+        verdict=verdict,
+        smallest_detectable=smallest_detectable(se, difference.level),
+    )
+
+
+def smallest_detectable(se: float, level: float = 0.95, power: float = POWER) -> float:
+    """The true difference that a two-sided normal test with this standard error finds with that chance."""
+    return float((normal_quantile(level) + ndtri(power)) * se)
+
+
+def normal_quantile(level: float) -> float:
+    """How many standard errors a two-sided normal interval reaches: 1.96 for 0.95."""
+    return float(ndtri((1 + level) / 2))
+
+
+def compare_by_bootstrap(
+    name: str,
+    metric: Metric,
+    y: ArrayLike,
+    first: ArrayLike,
+    second: ArrayLike,
+    patients: Groups,
+    *,
+    larger: bool = True,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Comparison:
+    """Any metric of two predictions, (n,) or (n, K) each, for the same rows: both see the same resamples.
+
+    larger: whether larger values of the metric are better ones (not so for Brier score and log loss).
+    """
+    one, two = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+
+    def difference(truth: I64, both: F64, weights: F64 | None) -> F64:
+        return metric(truth, both[..., 0], weights) - metric(truth, both[..., 1], weights)
+
+    found = bootstrap(
+        f"difference of {name}",
+        difference,
+        y,
+        np.stack([one, two], axis=-1),
+        patients,
+        resamples=resamples,
+        seed=seed,
+        level=level,
+    )
+    truth = np.asarray(y)
+    # The interval of a bootstrap has no standard error; half its width stands for one.
+    se = (found.high - found.low) / 2 / normal_quantile(level)
+    values = [float(metric(truth, side, None)) for side in (one, two)]
+    return judged(found, values[0], values[1], se, larger=larger)

@@ -1,0 +1,135 @@
+"""Voters that are programs or heads: what runs, what is refused, what is recorded of them."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+
+import numpy as np
+import pytest
+
+from embedstore import discovery
+from embedstore.contracts.labels import LabelBatch, LabelSet
+from embedstore.engine.requests import HeadRequest, VoteRequest
+from embedstore.engine.store import Store
+from embedstore.errors import BadInputFile, Refused, UsageError
+from embedstore.learning.judging import FunctionVoter, ask
+
+MINE = """
+import numpy as np
+
+def vote(batch):
+    return np.array([1 if "opacity." in text and "No" not in text else 0 for text in batch.texts])
+
+def softly(batch):
+    return np.array([[0.2, 0.8] if row["site"] == "B" else [0, 0] for row in batch.columns])
+
+def broken(batch):
+    raise ValueError(batch.texts[0])
+"""
+SET = LabelSet(name="lit", classes=("absent", "present"))
+
+
+@pytest.fixture
+def store(filled_path, tmp_path):
+    shutil.copytree(filled_path, tmp_path / "own")
+    with Store.open(tmp_path / "own") as opened:
+        yield opened
+
+
+def voters(folder, told: str, code: str = MINE):
+    (folder / "mine.py").write_text(code)
+    (folder / "voters.yaml").write_text(f"label_set: lit\nvoters:\n  mine: {{kind: python, {told}}}\n")
+    return folder / "voters.yaml", hashlib.sha256(code.encode()).hexdigest()
+
+
+def votes_of(store):
+    return store._workspace.catalog.labels.votes("lit")
+
+
+def test_a_program_runs_only_when_its_hash_is_vouched_for(store, tmp_path):
+    path, sha256 = voters(tmp_path, "file: mine.py")
+    with pytest.raises(Refused, match=f"--trust-code {sha256}"):
+        store.run_votes(VoteRequest(voters=path))
+    with pytest.raises(Refused):
+        store.run_votes(VoteRequest(voters=path, trust_code=("0" * 64,)))
+    card = store.run_votes(VoteRequest(voters=path, trust_code=(sha256,)))
+    assert card.voters[0].version == sha256[:12]
+    assert (votes_of(store).values == 1).sum() == 20
+    run = store._workspace.catalog.runs(1)[0]
+    assert run.arguments["code_sha256"] == {"mine": sha256}
+    (tmp_path / "mine.py").write_text(MINE + "# changed\n")
+    with pytest.raises(Refused):
+        store.run_votes(VoteRequest(voters=path, trust_code=(sha256,)))
+
+
+def test_soft_votes_keep_their_probability_and_zeros_abstain(store, tmp_path):
+    path, sha256 = voters(tmp_path, "file: mine.py, function: softly, needs: [metadata]")
+    store.run_votes(VoteRequest(voters=path, trust_code=(sha256,)))
+    table = votes_of(store)
+    assert table.looked.all()
+    assert set(table.values[:, 0].tolist()) == {-1, 1}
+    assert np.nanmax(table.probabilities) == pytest.approx(0.8)
+    assert np.isnan(table.probabilities[table.values < 0]).all()
+
+
+def test_a_function_that_fails_says_where_and_repeats_no_report(store, tmp_path):
+    path, sha256 = voters(tmp_path, "file: mine.py, function: broken")
+    with pytest.raises(UsageError, match="ValueError in line 11") as caught:
+        store.run_votes(VoteRequest(voters=path, trust_code=(sha256,)))
+    assert "opacity" not in str(caught.value)
+    path, sha256 = voters(tmp_path, "file: mine.py, function: ghost")
+    with pytest.raises(BadInputFile, match="no function 'ghost'"):
+        store.run_votes(VoteRequest(voters=path, trust_code=(sha256,)))
+    path, sha256 = voters(tmp_path, "file: mine.py", "raise ValueError\n")
+    with pytest.raises(BadInputFile, match="does not run: ValueError"):
+        store.run_votes(VoteRequest(voters=path, trust_code=(sha256,)))
+
+
+def test_what_is_no_vote_is_refused():
+    batch = LabelBatch(item_ids=np.arange(2), texts=["", ""], columns=[{}, {}])
+    for answer, words in (
+        ([0], "2 class indices"),
+        ([0.5, 1], "2 class indices"),
+        ([0, 2], "-1 to 1, not 0 to 2"),
+        ([[0.5, 0.5, 0], [0, 0, 0]], "2 x 2 probabilities"),
+        ([[-1, 2], [0, 1]], "0 or more"),
+    ):
+        voter = FunctionVoter(
+            label_set=SET, function=lambda _, told=answer: np.array(told), code_sha256="ab" * 32
+        )
+        with pytest.raises(UsageError, match="voter 'me'") as caught:
+            ask(voter, batch, "me")
+        assert words in str(caught.value)
+
+
+def test_a_head_votes_but_not_on_its_own_patients(store, tmp_path):
+    path = tmp_path / "voters.yaml"
+    path.write_text(
+        "label_set: lit\nclasses: ['0', '1']\nvoters:\n  head: {kind: head, head: h, threshold: 0.6}\n"
+    )
+    store.fit_head(HeadRequest(target="bright", name="h", test_where="site = 'B'"))
+    with pytest.raises(BadInputFile, match="embedstore head apply h"):
+        store.run_votes(VoteRequest(voters=path))
+    store.apply_head("h")
+    store.run_votes(VoteRequest(voters=path))
+    table = votes_of(store)
+    sites = store._workspace.catalog.column(table.items, "site")
+    spoke = table.values[:, 0] >= 0
+    assert spoke.any()
+    assert {site for site, said in zip(sites, spoke, strict=True) if said} == {"B"}
+    assert np.nanmin(table.probabilities) >= 0.6
+
+
+def test_an_installed_function_votes(store, tmp_path, monkeypatch):
+    function = FunctionVoter(
+        label_set=SET, function=lambda batch: np.ones(len(batch.item_ids), int), code_sha256="cd" * 32
+    )
+    plugin = type("Plugin", (), {"load": lambda self: function})()
+    asked = []
+    monkeypatch.setattr(discovery, "find_plugin", lambda group, name: asked.append((group, name)) or plugin)
+    path = tmp_path / "voters.yaml"
+    path.write_text("label_set: lit\nvoters:\n  other: {kind: plugin, plugin: theirs}\n")
+    store.run_votes(VoteRequest(voters=path))
+    assert asked == [("embedstore.labeling", "theirs")]
+    assert (votes_of(store).values == 1).all()
