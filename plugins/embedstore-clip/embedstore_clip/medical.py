@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from embedstore_torch.loading import check_request
 
-from embedstore.contracts.encoder import EncoderSpec, LoadRequest, WeightsReport
+from embedstore.contracts.encoder import EncoderSpec, LoadRequest, Profile, Terms, WeightsReport
 from embedstore.encoders.preprocess import CropRoi, Normalize, Recipe, Rescale, Resize, ToRGB
 from embedstore.errors import UsageError, WeightsMissing
 from embedstore_clip.dual import DualEncoder, image_tower, text_tower
 from embedstore_clip.open_clip_factory import OpenClipFactory
-from embedstore_clip.recipes import from_open_clip
+from embedstore_clip.recipes import from_open_clip, from_processor
 from embedstore_clip.transformers_factory import (
     TransformersFactory,
     find_folder,
@@ -23,6 +24,9 @@ from embedstore_clip.transformers_factory import (
 _BIOMEDCLIP = "microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224"
 _BIOMEDBERT = "microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract"
 _MEDSIGLIP = "google/medsiglip-448"
+_SIDE = 448
+_HALF = (0.5, 0.5, 0.5)
+_SIGLIP = from_processor({"size": {"height": _SIDE, "width": _SIDE}, "image_mean": _HALF, "image_std": _HALF})
 
 
 class BiomedClipFactory:
@@ -63,8 +67,9 @@ class BiomedClipFactory:
 class MedSiglipFactory:
     """Entry point `medsiglip`: the folder of its repository, through transformers and in its space.
 
-    Profile "default" is the repository's own image processor; "evaluation" resizes as the authors did
-    for their published figures: bilinear, without antialias, truncated to whole grey values.
+    Profile "default" is the repository's own image processor, described as SigLIP's until the folder is
+    read; "evaluation" resizes as the authors did for their published figures: bilinear, without antialias,
+    truncated to whole grey values.
     """
 
     _inner = TransformersFactory()
@@ -73,20 +78,37 @@ class MedSiglipFactory:
     def spec(self, name: str, profile: str = "default") -> EncoderSpec:
         """The template. Raises UsageError for an argument or an unknown profile."""
         _plain(name, "medsiglip", profile, ("default", "evaluation"))
-        recipe = _evaluation(448) if profile == "evaluation" else None
+        recipe = _evaluation(_SIDE) if profile == "evaluation" else _SIGLIP
         return EncoderSpec(
             name="medsiglip",
             version="1",
             towers=(image_tower(1152, recipe), text_tower(1152, 64, "the model's own")),
-            licence="Health AI Developer Foundations terms",
-            source=f"huggingface.co/{_MEDSIGLIP} (gated)",
+            licence="HAI-DEF terms",
+            source=f"huggingface.co/{_MEDSIGLIP}",
             cite="Sellergren et al. 2025, arXiv:2507.05201",
             modalities=("CR", "DX", "CT", "MR", "OP", "SM", "XC"),
             shared_space=True,
             profile=profile,
-            notes="448 pixels; accept the terms on the hub, then fetch the whole repository into one folder; "
-            "profiles: default, evaluation",
+            notes="accept the terms on the hub, then fetch the whole repository into one folder; the image "
+            "processor in it decides the default recipe",
+            terms=Terms(
+                licence="Health AI Developer Foundations terms of use",
+                where="developers.google.com/health-ai-developer-foundations/terms",
+                forbids="unauthorised clinical use",
+                gated=True,
+            ),
         )
+
+    def profiles(self, name: str) -> tuple[Profile, ...]:
+        """Ways to prepare images, the default first."""
+        return (
+            Profile("default", "the repository's own image processor", _SIGLIP.to_json()),
+            Profile("evaluation", "the authors' published evaluation", _evaluation(_SIDE).to_json()),
+        )
+
+    def poolings(self, name: str) -> Mapping[str, str]:
+        """There is one."""
+        return {}
 
     def doctor(self, name: str, request: LoadRequest) -> WeightsReport:
         """Look for the folder without loading it."""
@@ -115,8 +137,7 @@ def _evaluation(side: int) -> Recipe:
     resize = Resize(
         size=(side, side), mode="squash", interpolation="bilinear", antialias=False, library="tensorflow"
     )
-    half = (0.5, 0.5, 0.5)
-    return Recipe((CropRoi(), resize, Rescale(divisor=255), ToRGB(), Normalize(mean=half, std=half)))
+    return Recipe((CropRoi(), resize, Rescale(divisor=255), ToRGB(), Normalize(mean=_HALF, std=_HALF)))
 
 
 def _plain(name: str, known: str, profile: str, profiles: tuple[str, ...]) -> None:

@@ -47,7 +47,7 @@ class OpenClipFactory:
                 image_tower(dim, recipe),
                 text_tower(dim, text.get("context_length", 77) if known.model else None, _tokenizer(text)),
             ),
-            licence="that of the chosen weights",
+            licence="that of the weights",
             source=str(source or "open_clip_torch").rstrip("/"),
             cite="Radford et al. 2021, arXiv:2103.00020; Cherti et al. 2022, arXiv:2212.07143",
             shared_space=True,

@@ -53,7 +53,7 @@ class TransformersFactory:
             name=name,
             version="1",
             towers=(image_tower(dim, recipe), text_tower(dim, context, "the model's own")),
-            licence="that of the model in the folder",
+            licence="that of the weights",
             source=f"transformers:{argument}" if argument else _GENERIC,
             cite="Radford et al. 2021, arXiv:2103.00020; Zhai et al. 2023, arXiv:2303.15343",
             shared_space=True,

@@ -34,7 +34,7 @@ class TimmFactory:
                     pooling=pooling,
                 ),
             ),
-            licence="that of the chosen weights",
+            licence="that of the weights",
             source=_source(named),
             cite="Wightman, PyTorch Image Models, doi:10.5281/zenodo.4414861",
             profile=profile,
