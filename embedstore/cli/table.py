@@ -27,6 +27,7 @@ COMMANDS: dict[str, Entry] = {
     "head": Entry("head:head", "Linear heads: fit, evaluate, apply."),
     "drift": Entry("drift:drift", "Tell whether new images differ from those of a model."),
     "privacy": Entry("privacy:privacy", "Keys and pseudonyms of de-identified stores."),
+    "plugin": Entry("plugin:plugin", "Write a plugin around a model of your own."),
     "status": Entry("status:status", "What is in the store, and what could not be read."),
     "verify": Entry("maintain:verify", "Check every checksum of the store."),
     "reindex": Entry("maintain:reindex", "Rebuild the indexes from the stored vectors."),

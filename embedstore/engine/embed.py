@@ -18,6 +18,7 @@ from embedstore.engine.encoders import load_encoder, space_of, takes_regions, to
 from embedstore.engine.executors import reading_executor
 from embedstore.engine.grouping import in_groups
 from embedstore.engine.pooling import Pooling, weights_of
+from embedstore.engine.precision import APPROXIMATE
 from embedstore.engine.ranges import VolumeRanges, recipe_for_volumes, volume_of
 from embedstore.engine.reading import MASK, REGION, DescribeWork, Look, Refusal, Seen, Subject, Task
 from embedstore.engine.requests import EncoderChoice, Outcome, Progress, silent
@@ -97,6 +98,11 @@ def embed(request: EmbedRequest, settings: Settings, progress: Progress = silent
     """
     if isinstance(request.region, MaskFile):
         source_at(request.region.path, settings.limits)
+    if request.encoder.precision in APPROXIMATE:
+        raise UsageError(
+            f"{request.encoder.precision} is checked on the images of a store when they are ingested; "
+            "embed takes fp32, bf16 or fp16"
+        )
     reading = reading_executor(settings, request.cut)  # its processes start while the encoder is loaded
     encoder = load_encoder(request.encoder)
     if request.pool is not None and request.pool.weight == "region" and request.region is None:

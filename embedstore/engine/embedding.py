@@ -11,6 +11,7 @@ from embedstore.contracts.encoder import Encoder, PortableEncoder, StagedEncoder
 from embedstore.contracts.executor import Done, Executor, Failed
 from embedstore.contracts.image import F32, ImageInput
 from embedstore.engine.encoders import load_encoder, tower_of
+from embedstore.engine.precision import PrecisionCheck
 from embedstore.engine.reading import Decoder, DecodeWork, Preparation, Prepared, Refusal, Task
 from embedstore.engine.requests import EncoderChoice
 from embedstore.errors import UsageError
@@ -69,10 +70,14 @@ def decoding(encoder: Encoder, limits: Limits) -> DecodeWork:
 
 
 def embed_beside(
-    encoder: Encoder, limits: Limits, reading: Executor, tasks: Iterable[Task]
+    encoder: Encoder,
+    limits: Limits,
+    reading: Executor,
+    tasks: Iterable[Task],
+    check: PrecisionCheck | None = None,
 ) -> Iterator[Done[Task, Embedded] | Failed[Task]]:
     """The forward pass in the thread that iterates, on what `reading` has decoded meanwhile."""
-    forward = Forward(encoder)
+    forward = Forward(encoder, check)
     for outcome in reading.run(decoding(encoder, limits), tasks):
         if isinstance(outcome, Failed):
             yield outcome
@@ -84,10 +89,11 @@ def embed_beside(
 
 
 class Forward:
-    """From prepared inputs to usable vectors."""
+    """From prepared inputs to usable vectors. check: is shown them while it lasts."""
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, check: PrecisionCheck | None = None) -> None:
         self._encoder = encoder
+        self._check = check
 
     def embed(self, prepared: Prepared) -> Embedded:
         """The forward pass, and the refusal of vectors that are zero or not finite."""
@@ -114,4 +120,11 @@ class Forward:
             raise UsageError("the encoder's recipe gives inputs of different sizes; its plugin is broken")
         size = self._encoder.batch_size
         batches = [np.stack(tensors[i : i + size]) for i in range(0, len(tensors), size)]
-        return np.concatenate([self._encoder.forward_images(batch) for batch in batches])
+        return np.concatenate(
+            [self._checked(batch, self._encoder.forward_images(batch)) for batch in batches]
+        )
+
+    def _checked(self, batch: F32, vectors: F32) -> F32:
+        if self._check is not None:
+            self._check.see(batch, vectors)
+        return vectors

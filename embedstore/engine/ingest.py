@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
-from itertools import chain
+from itertools import chain, islice
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from embedstore.engine.deidentified import STAGE
 from embedstore.engine.embedding import Embedded, EmbedWork, embed_beside
 from embedstore.engine.executors import executor, reading_executor
 from embedstore.engine.grouping import in_groups, in_growing_groups
+from embedstore.engine.precision import APPROXIMATE, IMAGES, PrecisionCheck
 from embedstore.engine.reading import Subject, Task
 from embedstore.engine.recording import Found, Recorder
 from embedstore.engine.requests import IngestReport, IngestRequest, Progress
@@ -78,6 +79,7 @@ class _Ingest:
         self._uncommitted: list[Found] = []
         self._vectors: list[F32] = []
         self._committed = time.monotonic()
+        self._check: PrecisionCheck | None = None
 
     def run(self) -> IngestReport:
         settings = self._workspace.settings
@@ -164,12 +166,26 @@ class _Ingest:
         first = next(images, None)
         if first is None:
             return
+        self._check = self._check_due()
         self._run_tasks(chain([first], images), self._task_size())
+        self._pass_check()
         self._commit()
         if self._suspects:  # each by itself, so that only what kills or holds up its process is refused
             suspects, self._suspects = self._suspects, []
             self._run_tasks(suspects, 1)
             self._commit()
+
+    def _check_due(self) -> PrecisionCheck | None:
+        choice = self._targets.choice("image")
+        if choice.precision not in APPROXIMATE or self._workspace.check_of(self._targets.space("image")):
+            return None
+        return PrecisionCheck(self._targets.encoder("image"))
+
+    def _pass_check(self) -> None:
+        """Nothing is committed before this; a check that is not passed is raised."""
+        if self._check is not None:
+            self._workspace.set_check(self._targets.space("image"), self._check.judge())
+            self._check = None
 
     def _task_size(self) -> int:
         if self._request.workers > 1:
@@ -191,10 +207,14 @@ class _Ingest:
     def _outcomes(self, tasks: Iterable[Task]) -> Iterator[Done[Task, Embedded] | Failed[Task]]:
         limits, workers = self._workspace.settings.limits, self._request.workers
         choice = self._targets.choice("image")
+        if workers > 1 and self._check is not None:
+            first = islice(tasks, -(-IMAGES // _POOL_TASK_IMAGES))
+            encoder = self._targets.encoder("image")
+            yield from embed_beside(encoder, limits, self._reading, first, self._check)
         if workers <= 1:
             encoder = self._targets.encoder("image")
             untuned = not choice.threads
-            for outcome in embed_beside(encoder, limits, self._reading, tasks):
+            for outcome in embed_beside(encoder, limits, self._reading, tasks, self._check):
                 yield outcome
                 if untuned and self._recorder.tally.images >= _TUNE_AFTER_IMAGES:
                     untuned = False
@@ -225,7 +245,7 @@ class _Ingest:
                 yield one
                 continue
             self._reports.append(one)
-            if len(self._reports) >= _REPORTS_TOGETHER:
+            if len(self._reports) >= _REPORTS_TOGETHER and self._check is None:
                 self._embed_reports()
 
     def _embed_reports(self) -> None:
@@ -243,6 +263,10 @@ class _Ingest:
         if result.positions:
             self._uncommitted.extend(group[position] for position in result.positions)
             self._vectors.append(result.vectors)
+        if self._check is not None:
+            if not self._check.full:
+                return
+            self._pass_check()
         late = time.monotonic() - self._committed > _COMMITTED_EVERY_S
         if len(self._uncommitted) >= _COMMITTED_TOGETHER or late:
             self._commit()
