@@ -199,15 +199,26 @@ def _plain(row: StoredHead) -> dict[str, Any]:
     return {field: getattr(spec, field) for field in spec.__dataclass_fields__}
 
 
-def evaluate_head(workspace: Workspace, name: str, where: str | None) -> HeadReport:
-    """Judge a head on its own held-out patients, or on those of `where`.
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """A recorded head with the rows it was fitted on and those it is judged on."""
 
-    Beside it, the same fit on labels shuffled between patients, many times. Raises LeakageRefused when a
-    patient of `where` was fitted on.
+    row: StoredHead
+    head: LogisticHead
+    space: SpaceRow
+    train: _Rows
+    test: _Rows
+    held_out: I64
+
+
+def judged(workspace: Workspace, name: str, where: str | None) -> Judged:
+    """A head and its held-out patients, or those of `where`.
+
+    Raises LeakageRefused when a patient of `where` was fitted on, UsageError when nothing is left.
     """
     fitted = _open(workspace, name)
-    head = fitted.head
-    test_items = fitted.items[fitted.in_test]
+    held_out = fitted.items[fitted.in_test]
+    test_items = held_out
     if where is not None:
         test_items = workspace.catalog.select_items(parse_where(where), "image")
     test = fitted.rows(workspace, test_items)
@@ -215,13 +226,22 @@ def evaluate_head(workspace: Workspace, name: str, where: str | None) -> HeadRep
     refuse_leakage(train.patients, test.patients, what=f"head '{name}' and its evaluation")
     if not len(test.items):
         raise UsageError(f"no labelled image of a patient that '{name}' was not fitted on; widen --where")
+    return Judged(fitted.row, fitted.head, fitted.space, train, test, held_out)
+
+
+def report_of(judged: Judged) -> HeadReport:
+    """The metrics of a head on its test rows.
+
+    Beside it, the same fit on labels shuffled between patients, many times.
+    """
+    head, train, test = judged.head, judged.train, judged.test
     found = evaluate(
         test.y, head.predict(test.vectors), test.patients, head.spec.classes, seed=head.spec.seed
     )
     first = found.estimates[0]
     control, without = _control(head, train, test, first)
     return HeadReport(
-        head=name,
+        head=head.spec.name,
         classes=head.spec.classes,
         counts={
             "images": first.n_images,

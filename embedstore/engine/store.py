@@ -12,6 +12,7 @@ from embedstore.contracts.query import Answer, Item, Query
 from embedstore.engine import audit as _audit
 from embedstore.engine import bridges as _bridges
 from embedstore.engine import drift as _drift
+from embedstore.engine import evaluating as _evaluating
 from embedstore.engine import exporting as _exporting
 from embedstore.engine import fusing as _fusing
 from embedstore.engine import heads as _heads
@@ -27,6 +28,7 @@ from embedstore.engine import zeroshot as _zeroshot
 from embedstore.engine.admission import DEIDENTIFIED
 from embedstore.engine.agreements import Agreements
 from embedstore.engine.drift_records import DriftReport, DriftRequest
+from embedstore.engine.evaluation_records import EvaluationDocument, EvaluationRequest
 from embedstore.engine.indexing import IndexShelf
 from embedstore.engine.label_requests import AuditCard, AuditRequest, FuseRequest, ImportCard, Suggestion
 from embedstore.engine.requests import (
@@ -34,7 +36,6 @@ from embedstore.engine.requests import (
     BridgeRequest,
     Finding,
     HeadCard,
-    HeadReport,
     HeadRequest,
     IngestReport,
     IngestRequest,
@@ -192,9 +193,15 @@ class Store:
         """Fit and record a linear head; see `engine.heads`."""
         return _heads.fit_head(self._workspace, request)
 
-    def evaluate_head(self, name: str, where: str | None = None) -> HeadReport:
-        """Judge a head on patients it was not fitted on."""
-        return _heads.evaluate_head(self._workspace, name, where)
+    def evaluate_head(
+        self, name: str, where: str | None = None, progress: Progress = silent, **options: Any
+    ) -> EvaluationDocument:
+        """Judge a head on patients it was not fitted on; the look at them is counted.
+
+        options: of `EvaluationRequest`.
+        """
+        request = EvaluationRequest(head=name, where=where, **options)
+        return _evaluating.evaluate_document(self._workspace, request, progress)
 
     def apply_head(self, name: str, where: str | None = None, encoder: str | None = None) -> int:
         """Write a head's predictions into SQL; returns how many."""
