@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from embedstore.cli.compare import compare_heads
 from embedstore.cli.head_evaluate import evaluate
 from embedstore.cli.lazy import PlainGroup
 from embedstore.cli.shell import Shell, encoder_option, input_file, store_options, where_option
@@ -57,6 +58,7 @@ def fit(shell: Shell, /, **options: Any) -> None:
 
 
 head.add_command(evaluate)
+head.add_command(compare_heads)
 
 
 @head.command()

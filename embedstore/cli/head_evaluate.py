@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from embedstore.cli.compare import looked, without_copies
 from embedstore.cli.shell import Shell, store_options, where_option
 
 if TYPE_CHECKING:
@@ -42,11 +43,7 @@ _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
     is_flag=True,
     help="Vouch that images without a patient identifier are of different patients.",
 )
-@click.option(
-    "--without-copies",
-    is_flag=True,
-    help="Leave out test images that are near-duplicates of training images.",
-)
+@without_copies
 @click.option("--html", type=click.Path(path_type=Path), metavar="OUT", help="Write the document as a page.")
 @click.option("--markdown", type=click.Path(path_type=Path), metavar="OUT", help="Write it as Markdown.")
 @store_options
@@ -105,8 +102,7 @@ def _split(document: EvaluationDocument) -> Iterator[str]:
     patients = "Patient-disjoint" if split["patient_disjoint"] else "Not known to be patient-disjoint"
     sites = {True: "sites too", False: "sites are shared", None: "sites are not all known"}
     yield f"{patients}; {sites[split['site_disjoint']]}."
-    times = "once" if unsealed["times"] == 1 else f"{unsealed['times']} times"
-    yield f"These test images were looked at {times} since {unsealed['first'][:10]}, this look counted."
+    yield looked(unsealed)
 
 
 def _control(control: Mapping[str, Any]) -> str:

@@ -29,8 +29,8 @@ from embedstore.evaluation.clustered import compare_auc_between
 from embedstore.evaluation.comparison import (
     Comparison,
     compare_between_by_bootstrap,
-    normal_quantile,
     smallest_detectable,
+    standard_error_of,
 )
 from embedstore.evaluation.intervals import Estimate, bootstrap
 from embedstore.learning.refit import predicted_out_of_fold
@@ -115,9 +115,7 @@ def _validation(rows: Judged, told: Told, elsewhere: bool | None) -> Validation:
 def _detectable(found: Estimate | None) -> float | None:
     if found is None:
         return None
-    # The interval of a bootstrap has no standard error; half its width stands for one.
-    se = (found.high - found.low) / 2 / normal_quantile(found.level)
-    return finite_or_none(smallest_detectable(se, found.level))
+    return finite_or_none(smallest_detectable(standard_error_of(found), found.level))
 
 
 def _trained(workspace: Workspace, rows: Judged) -> Mapping[str, Any]:

@@ -51,8 +51,8 @@ def fit_head(workspace: Workspace, request: HeadRequest) -> HeadCard:
     """
     catalog = workspace.catalog
     space = workspace.space("image", request.encoder)
-    rows, classes = _labelled(workspace, space, request)
-    split = _split(workspace, rows, request)
+    rows, classes = labelled(workspace, space, request)
+    split = split_of(workspace, rows, request)
     train = rows.at(split.train)
     name = request.name or _free_name(request.target, [row.spec.name for row in catalog.models.heads()])
     described = {**split.describe(), "where": request.where, "test_where": request.test_where}
@@ -106,7 +106,8 @@ def card_of(row: StoredHead) -> HeadCard:
     )
 
 
-def _labelled(workspace: Workspace, space: SpaceRow, request: HeadRequest) -> tuple[_Rows, tuple[str, ...]]:
+def labelled(workspace: Workspace, space: SpaceRow, request: HeadRequest) -> tuple[_Rows, tuple[str, ...]]:
+    """The images that have a vector and a label that nobody contests, and the classes, sorted."""
     catalog = workspace.catalog
     where = parse_where(request.where) if request.where else None
     items, vectors = catalog.item_vectors(space.id, catalog.select_items(where, "image"))
@@ -153,7 +154,8 @@ def _contested(workspace: Workspace, target: str, items: I64) -> np.ndarray[Any,
     return np.array([int(item) in contested for item in items], bool)
 
 
-def _split(workspace: Workspace, rows: _Rows, request: HeadRequest) -> Split:
+def split_of(workspace: Workspace, rows: _Rows, request: HeadRequest) -> Split:
+    """By the rule for the test images, else by drawn patients."""
     if request.test_where is None:
         return split_by_patient(
             rows.patients, y=rows.y, test_fraction=request.test_fraction, seed=request.seed

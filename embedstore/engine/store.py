@@ -11,6 +11,8 @@ from typing import Any
 from embedstore.contracts.query import Answer, Item, Query
 from embedstore.engine import audit as _audit
 from embedstore.engine import bridges as _bridges
+from embedstore.engine import comparing as _comparing
+from embedstore.engine import comparing_heads as _comparing_heads
 from embedstore.engine import drift as _drift
 from embedstore.engine import evaluating as _evaluating
 from embedstore.engine import exporting as _exporting
@@ -27,6 +29,11 @@ from embedstore.engine import search_wholes as _search_wholes
 from embedstore.engine import zeroshot as _zeroshot
 from embedstore.engine.admission import DEIDENTIFIED
 from embedstore.engine.agreements import Agreements
+from embedstore.engine.comparison_records import (
+    EncoderComparison,
+    EncoderComparisonRequest,
+    HeadComparison,
+)
 from embedstore.engine.drift_records import DriftReport, DriftRequest
 from embedstore.engine.evaluation_records import EvaluationDocument, EvaluationRequest
 from embedstore.engine.indexing import IndexShelf
@@ -202,6 +209,20 @@ class Store:
         """
         request = EvaluationRequest(head=name, where=where, **options)
         return _evaluating.evaluate_document(self._workspace, request, progress)
+
+    def compare_heads(
+        self, first: str, second: str, where: str | None = None, progress: Progress = silent, **options: Any
+    ) -> HeadComparison:
+        """Paired differences of two heads on the held-out images they share; see `engine.comparing_heads`."""
+        return _comparing_heads.compare_heads(
+            self._workspace, (first, second), where, progress=progress, **options
+        )
+
+    def compare_encoders(
+        self, request: EncoderComparisonRequest, progress: Progress = silent
+    ) -> EncoderComparison:
+        """Rank the encoders whose vectors the store holds; see `engine.comparing`."""
+        return _comparing.compare_encoders(self._workspace, request, progress)
 
     def apply_head(self, name: str, where: str | None = None, encoder: str | None = None) -> int:
         """Write a head's predictions into SQL; returns how many."""

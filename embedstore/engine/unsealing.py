@@ -19,12 +19,18 @@ from embedstore.errors import NotFound, StoreDamaged
 VERB = "unseal test images"
 
 
-def unseal(workspace: Workspace, heads: Sequence[str], items: I64, where: str | None) -> Mapping[str, Any]:
-    """Record a look of these heads at held-out items; what is known of all looks, this one included.
+def unseal(
+    workspace: Workspace, heads: Sequence[str], items: I64, where: str | None = None, *, by: str = ""
+) -> Mapping[str, Any]:
+    """Record a look at held-out items; what is known of all looks, this one included.
 
-    Returns {times, heads, first (UTC), where the looks of this call are: filter}.
+    heads: who looked; what they hold out is known from them. by: who else (a comparison of encoders), whose
+    items are recorded with the look. Returns {times, heads (and others), first (UTC), filter}.
     """
     catalog = workspace.catalog
+    asked: dict[str, Any] = {"heads": list(heads), "filter": where, "images": len(items)}
+    if by:
+        asked.update(by=by, items=items.tolist())
 
     @cache
     def overlaps(head: str) -> bool:
@@ -32,16 +38,19 @@ def unseal(workspace: Workspace, heads: Sequence[str], items: I64, where: str | 
             arrays = catalog.models.head_arrays(head)
         except (NotFound, StoreDamaged):
             return True  # it cannot say that it did not look
-        held_out = arrays["items"][arrays["in_test"].astype(bool)]
-        return bool(np.isin(items, held_out).any())
+        return bool(np.isin(items, arrays["items"][arrays["in_test"].astype(bool)]).any())
+
+    def met(look: Mapping[str, Any]) -> bool:
+        return bool(np.isin(items, look.get("items", ())).any()) or any(map(overlaps, look["heads"]))
 
     with catalog.writing():
-        run = catalog.begin_run(VERB, {"heads": list(heads), "filter": where, "images": len(items)})
+        run = catalog.begin_run(VERB, asked)
         catalog.end_run(run, {})
-        looks = [one for one in catalog.runs(None, VERB) if _met(one.arguments, overlaps, one.id == run)]
-    names = sorted({name for look in looks for name in look.arguments["heads"]})
-    return {"times": len(looks), "heads": names, "first": looks[-1].started, "filter": where}
-
-
-def _met(arguments: Mapping[str, Any], overlaps: Any, this: bool) -> bool:
-    return this or any(overlaps(head) for head in arguments.get("heads", ()))
+        looks = [look for look in catalog.runs(None, VERB) if look.id == run or met(look.arguments)]
+    names = {name for look in looks for name in (*look.arguments["heads"], look.arguments.get("by"))}
+    return {
+        "times": len(looks),
+        "heads": sorted(name for name in names if name),
+        "first": looks[-1].started,
+        "filter": where,
+    }

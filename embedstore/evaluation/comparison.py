@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -34,11 +34,12 @@ class Comparison:
     smallest_detectable: float
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object; undefined numbers are null."""
-        plain = asdict(self) | {"difference": self.difference.to_json()}
-        for name in ("first", "second", "smallest_detectable"):
-            plain[name] = finite_or_none(plain[name])
-        return plain
+        """A JSON object; undefined numbers are null. The two values are told with their own intervals."""
+        return {
+            "difference": self.difference.to_json(),
+            "verdict": self.verdict,
+            "smallest_detectable": finite_or_none(self.smallest_detectable),
+        }
 
 
 def judged(
@@ -101,10 +102,13 @@ def compare_by_bootstrap(
         level=level,
     )
     truth = np.asarray(y)
-    # The interval of a bootstrap has no standard error; half its width stands for one.
-    se = (found.high - found.low) / 2 / normal_quantile(level)
     values = [float(metric(truth, side, None)) for side in (one, two)]
-    return judged(found, values[0], values[1], se, larger=larger)
+    return judged(found, values[0], values[1], standard_error_of(found), larger=larger)
+
+
+def standard_error_of(found: Estimate) -> float:
+    """What stands for the standard error of a bootstrap, which has none: half its interval's width."""
+    return (found.high - found.low) / 2 / normal_quantile(found.level)
 
 
 def compare_between_by_bootstrap(
@@ -140,5 +144,4 @@ def compare_between_by_bootstrap(
         resamples=RESAMPLES,
         skipped=RESAMPLES - len(known),
     )
-    se = (reach[1] - reach[0]) / 2 / normal_quantile(level)
-    return judged(found, values[0], values[1], se, larger=larger)
+    return judged(found, values[0], values[1], standard_error_of(found), larger=larger)

@@ -291,8 +291,8 @@ def _notes(votes: F64, confusion: F64, converged: bool) -> tuple[str, ...]:
     active = _active(votes)
     if active < _IDENTIFYING:
         said.append(
-            f"{active} voters spoke: with fewer than {_IDENTIFYING}, their errors cannot be told apart; a label "
-            "is what most of its votes say, its probability half way from their share to that of all votes"
+            f"{active} voters spoke: with fewer than {_IDENTIFYING}, their errors cannot be told apart; a "
+            "label is what most of its votes say, its probability half way from their share to that of all"
         )
     if not converged:
         said.append("the fit had not converged; allow more iterations")

@@ -6,6 +6,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from embedstore.contracts.query import Answer, Hit, Item, Query
+from embedstore.engine.comparison_records import (
+    ComparedMetric,
+    EncoderComparison,
+    EncoderRow,
+    HeadComparison,
+    Measure,
+)
 from embedstore.engine.drift_records import DriftReport
 from embedstore.engine.evaluation_records import ChecklistRow, EvaluationDocument, Shortcut, Validation
 from embedstore.engine.requests import (
@@ -220,6 +227,51 @@ EVALUATION = EvaluationDocument(
     ),
 )
 
+WORSE = judged(estimate("difference of auroc", -0.2, -0.3, -0.1), 0.7, 0.9, 0.05)
+COMPARED_HEADS = HeadComparison(
+    first="effusion",
+    second=HOSTILE,
+    target="label",
+    classes=HEAD.classes,
+    counts=EVALUATION.counts,
+    metrics=(ComparedMetric(metric="auroc", first=AUROC, second=AUROC, comparison=WORSE),),
+    unsealed=EVALUATION.unsealed,
+)
+
+
+def encoder_row(rank: int, encoder: str, against: Any) -> EncoderRow:
+    names = (("precision_at_k", "precision at 10"), ("neighbours", "auroc of a vote of 10 neighbours"))
+    measures = {
+        field: Measure(estimate=estimate(metric, 0.9, 0.8, 0.95), against_first=against)
+        for field, metric in (*names, ("probe", "auroc of a linear probe"))
+    }
+    return EncoderRow(
+        rank=rank,
+        encoder=encoder,
+        space=SPACE,
+        **measures,
+        dim=1280,
+        bytes_per_image=5120,
+        seconds_per_image=0.02 if rank == 1 else None,
+        licence="Apache-2.0",
+        forbids="" if rank == 1 else "commercial use",
+    )
+
+
+SIDES = {"images": 40, "patients": 20, "per_class": {"absent": 29, HOSTILE: 11}}
+COMPARED_ENCODERS = EncoderComparison(
+    target="label",
+    classes=HEAD.classes,
+    k=10,
+    train=SIDES,
+    test=SIDES,
+    split=HEAD.split,
+    rows=(encoder_row(1, "starter", None), encoder_row(2, "retfound-mae", WORSE)),
+    verdict="'starter' is better than retfound-mae",
+    unsealed=EVALUATION.unsealed,
+    notes=(HOSTILE,),
+)
+
 
 class FakeStore:
     asked: ClassVar[list[Any]] = []
@@ -347,6 +399,14 @@ class FakeStore:
     def evaluate_head(self, name: str, where: str | None, progress: Any, **options: Any) -> Any:
         self._note((name, where, options))
         return EVALUATION
+
+    def compare_heads(self, first: str, second: str, where: str | None, progress: Any, **options: Any) -> Any:
+        self._note((first, second, where, options))
+        return COMPARED_HEADS
+
+    def compare_encoders(self, request: Any, progress: Any) -> EncoderComparison:
+        self._note(request)
+        return COMPARED_ENCODERS
 
     def apply_head(self, name: str, where: str | None = None, encoder: str | None = None) -> int:
         self._note((name, where, encoder))
