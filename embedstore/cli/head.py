@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from embedstore.cli.compare import compare_heads
+from embedstore.cli.head_evaluate import evaluate
 from embedstore.cli.lazy import PlainGroup
 from embedstore.cli.shell import Shell, encoder_option, input_file, store_options, where_option
 
 if TYPE_CHECKING:
     from embedstore.cli.output import Renderable
-    from embedstore.engine.requests import HeadCard, HeadReport
+    from embedstore.engine.requests import HeadCard
 
 
 @click.group(cls=PlainGroup)
@@ -55,16 +57,8 @@ def fit(shell: Shell, /, **options: Any) -> None:
     shell.answer(asdict(card), text)
 
 
-@head.command()
-@click.argument("name")
-@where_option("Only these of the held-out images.")
-@store_options
-@click.pass_obj
-def evaluate(shell: Shell, name: str, where: str | None) -> None:
-    """Measure a head on patients it was not fitted on, with 95 % intervals by patient."""
-    with shell.opened() as store:
-        report = store.evaluate_head(name, where)
-    shell.answer(asdict(report), lambda: _report(report))
+head.add_command(evaluate)
+head.add_command(compare_heads)
 
 
 @head.command()
@@ -124,36 +118,3 @@ def _words(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return ", ".join(str(_words(one)) for one in value) or None
     return f"{value:.4g}" if isinstance(value, float) else value
-
-
-def _control(control: Mapping[str, Any]) -> str:
-    from embedstore.cli.output import estimate
-
-    words = (
-        f"Control: the same fit on labels shuffled between patients, {control.get('shuffles', '?')} times: "
-    )
-    words += f"{control.get('metric', 'score')} {estimate(control)}, the interval over shuffles"
-    p_value = control.get("p_value")
-    return f"{words}, p {p_value:.3f}." if isinstance(p_value, float) else f"{words}."
-
-
-def _report(report: HeadReport) -> Iterator[Renderable]:
-    from embedstore.cli.output import estimate, table
-
-    counts = ", ".join(f"{number} {name}" for name, number in report.counts.items())
-    yield f"Head '{report.head}' on patients it was not fitted on: {counts}."
-    yield table(
-        ("metric", "value [95 % interval, by patient]"),
-        [(name, estimate(one)) for name, one in report.metrics.items()],
-    )
-    if report.shuffled:
-        yield _control(report.shuffled)
-    filled = [row for row in report.reliability if row.get("n")]
-    if filled:
-        columns = tuple(filled[0])
-        yield table(
-            tuple(name.replace("_", " ") for name in columns),
-            [tuple(row.get(name) for name in columns) for row in filled],
-            title="Calibration: predicted against observed",
-        )
-    yield from (f"Note: {note}" for note in report.notes)

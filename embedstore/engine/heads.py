@@ -51,8 +51,8 @@ def fit_head(workspace: Workspace, request: HeadRequest) -> HeadCard:
     """
     catalog = workspace.catalog
     space = workspace.space("image", request.encoder)
-    rows, classes = _labelled(workspace, space, request)
-    split = _split(workspace, rows, request)
+    rows, classes = labelled(workspace, space, request)
+    split = split_of(workspace, rows, request)
     train = rows.at(split.train)
     name = request.name or _free_name(request.target, [row.spec.name for row in catalog.models.heads()])
     described = {**split.describe(), "where": request.where, "test_where": request.test_where}
@@ -106,7 +106,8 @@ def card_of(row: StoredHead) -> HeadCard:
     )
 
 
-def _labelled(workspace: Workspace, space: SpaceRow, request: HeadRequest) -> tuple[_Rows, tuple[str, ...]]:
+def labelled(workspace: Workspace, space: SpaceRow, request: HeadRequest) -> tuple[_Rows, tuple[str, ...]]:
+    """The images that have a vector and a label that nobody contests, and the classes, sorted."""
     catalog = workspace.catalog
     where = parse_where(request.where) if request.where else None
     items, vectors = catalog.item_vectors(space.id, catalog.select_items(where, "image"))
@@ -153,7 +154,8 @@ def _contested(workspace: Workspace, target: str, items: I64) -> np.ndarray[Any,
     return np.array([int(item) in contested for item in items], bool)
 
 
-def _split(workspace: Workspace, rows: _Rows, request: HeadRequest) -> Split:
+def split_of(workspace: Workspace, rows: _Rows, request: HeadRequest) -> Split:
+    """By the rule for the test images, else by drawn patients."""
     if request.test_where is None:
         return split_by_patient(
             rows.patients, y=rows.y, test_fraction=request.test_fraction, seed=request.seed
@@ -199,15 +201,26 @@ def _plain(row: StoredHead) -> dict[str, Any]:
     return {field: getattr(spec, field) for field in spec.__dataclass_fields__}
 
 
-def evaluate_head(workspace: Workspace, name: str, where: str | None) -> HeadReport:
-    """Judge a head on its own held-out patients, or on those of `where`.
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """A recorded head with the rows it was fitted on and those it is judged on."""
 
-    Beside it, the same fit on labels shuffled between patients, many times. Raises LeakageRefused when a
-    patient of `where` was fitted on.
+    row: StoredHead
+    head: LogisticHead
+    space: SpaceRow
+    train: _Rows
+    test: _Rows
+    held_out: I64
+
+
+def judged(workspace: Workspace, name: str, where: str | None) -> Judged:
+    """A head and its held-out patients, or those of `where`.
+
+    Raises LeakageRefused when a patient of `where` was fitted on, UsageError when nothing is left.
     """
     fitted = _open(workspace, name)
-    head = fitted.head
-    test_items = fitted.items[fitted.in_test]
+    held_out = fitted.items[fitted.in_test]
+    test_items = held_out
     if where is not None:
         test_items = workspace.catalog.select_items(parse_where(where), "image")
     test = fitted.rows(workspace, test_items)
@@ -215,13 +228,22 @@ def evaluate_head(workspace: Workspace, name: str, where: str | None) -> HeadRep
     refuse_leakage(train.patients, test.patients, what=f"head '{name}' and its evaluation")
     if not len(test.items):
         raise UsageError(f"no labelled image of a patient that '{name}' was not fitted on; widen --where")
+    return Judged(fitted.row, fitted.head, fitted.space, train, test, held_out)
+
+
+def report_of(judged: Judged) -> HeadReport:
+    """The metrics of a head on its test rows.
+
+    Beside it, the same fit on labels shuffled between patients, many times.
+    """
+    head, train, test = judged.head, judged.train, judged.test
     found = evaluate(
         test.y, head.predict(test.vectors), test.patients, head.spec.classes, seed=head.spec.seed
     )
     first = found.estimates[0]
     control, without = _control(head, train, test, first)
     return HeadReport(
-        head=name,
+        head=head.spec.name,
         classes=head.spec.classes,
         counts={
             "images": first.n_images,

@@ -19,6 +19,7 @@ from embedstore.evaluation.arrays import F64, Groups, finite_or_none, group_code
 from embedstore.evaluation.metrics import Metric
 
 SHUFFLES = 20
+OVER_SHUFFLES = "percentiles over fits to labels shuffled between patients"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,8 @@ class ShuffleControl:
     p_value: float
     n_images: int
     n_patients: int
+    n_positives: int | None
+    method: str = OVER_SHUFFLES
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; undefined numbers are null."""
@@ -84,4 +87,5 @@ def shuffle_control(
         p_value=p_value,
         n_images=len(truth),
         n_patients=len(np.unique(group_codes(patients))),
+        n_positives=int(np.sum(truth == 1)) if told.ndim == 2 else None,
     )

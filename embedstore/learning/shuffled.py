@@ -12,7 +12,8 @@ from embedstore.errors import UsageError
 from embedstore.evaluation.arrays import Groups
 from embedstore.evaluation.control import SHUFFLES
 from embedstore.evaluation.splits import shuffle_labels
-from embedstore.learning.linear import LogisticHead, fit_logistic
+from embedstore.learning.linear import LogisticHead
+from embedstore.learning.refit import refit
 
 _SEEDS_APART = 1009  # so that heads of neighbouring seeds do not share their shuffles
 
@@ -38,18 +39,7 @@ def shuffled_predictions(
         dealt = shuffle_labels(y, patients, seed=spec.seed * _SEEDS_APART + draw)
         if len(np.unique(dealt[dealt >= 0])) < len(spec.classes):
             continue
-        control = fit_logistic(
-            vectors,
-            dealt,
-            patients,
-            name=f"{spec.name} (shuffled labels)",
-            space=spec.space,
-            target=spec.target,
-            classes=spec.classes,
-            seed=spec.seed,
-            scaling=spec.params["scaling"],
-            grid=(float(spec.params["C"]),),
-        )
+        control = refit(head, vectors, dealt, patients, "shuffled labels")
         found.append(control.predict(asked))
         if len(found) == shuffles:
             return np.stack(found)
