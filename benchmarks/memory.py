@@ -78,7 +78,7 @@ class Sampler(threading.Thread):
             self.samples.append((self.images, megabytes()))
 
     def progress(self, stage: str, done: int, total: int | None) -> None:
-        if stage == "embedding":
+        if stage.startswith("embedding"):
             self.images = done
 
 

@@ -13,7 +13,7 @@ from embedstore.contracts.encoder import Encoder
 from embedstore.contracts.executor import Done, Executor
 from embedstore.contracts.image import F32
 from embedstore.contracts.record import WHOLE_CUT, Asset, Cut, Report, Skip, Source
-from embedstore.engine.embedding import embed_beside
+from embedstore.engine.embedding import Forward, embed_beside
 from embedstore.engine.encoders import load_encoder, space_of, takes_regions, tower_of
 from embedstore.engine.executors import reading_executor
 from embedstore.engine.grouping import in_groups
@@ -244,7 +244,7 @@ class _Embed:
                 under_way[group[0]] = group
                 yield Task(group[0], tuple(subjects[number] for number in group))
 
-        for outcome in embed_beside(self._encoder, self._limits, self._reading, tasks()):
+        for outcome in embed_beside(Forward(self._encoder), self._limits, self._reading, tasks()):
             group = under_way.pop(outcome.task.number)
             if isinstance(outcome, Done):
                 done = outcome.result
