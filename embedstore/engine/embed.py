@@ -244,7 +244,8 @@ class _Embed:
                 under_way[group[0]] = group
                 yield Task(group[0], tuple(subjects[number] for number in group))
 
-        for outcome in embed_beside(Forward(self._encoder), self._limits, self._reading, tasks()):
+        forward = Forward(self._encoder)
+        for outcome in embed_beside(forward, self._limits, self._reading, tasks()):
             group = under_way.pop(outcome.task.number)
             if isinstance(outcome, Done):
                 done = outcome.result
@@ -256,7 +257,8 @@ class _Embed:
                 again += group
             else:
                 self._refuse(subjects[group[0]].asset, Refusal(0, "read", outcome.reason))
-            self._progress("embedding", len(self._found), len(subjects))
+            done = len(self._found)
+            self._progress(f"embedding: {forward.pace.remark(done)}", done, len(subjects))
         return again
 
     def _refuse(self, asset: Asset, refusal: Refusal) -> None:
