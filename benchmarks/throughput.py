@@ -1,6 +1,7 @@
 """Images a second from files to committed vectors, beside the bare forward pass and beside what others do.
 
     python benchmarks/throughput.py [--images 160] [--threads 2] [--encoder vit] [--repeats 1] [--peer VENV]
+        [--prepare] [--keep FOLDER]
 
 One checkpoint (open_clip's ViT-B/32, weights from a seed), one number of threads, the same images as DICOM
 and as JPEG: the forward pass on tensors that are in memory; `ingest`; the loop one writes without embedstore
@@ -8,7 +9,8 @@ and as JPEG: the forward pass on tensors that are in memory; `ingest`; the loop 
 ingest by ONNX Runtime in fp32 and in int8; and whole commands, their start included: `embedstore ingest` and
 `clip-retrieval inference`, which has a virtual environment of its own (--peer; made when it is not there,
 with setuptools<81). The forward pass is measured again before and after everything else, and a ratio is to
-the mean of those two. --encoder NAME: another encoder, without runtimes and commands.
+the mean of those two. --encoder NAME: another encoder, without runtimes and commands. --prepare draws,
+exports and ends; with --keep what is prepared is used again. Rates are told on stderr as they come.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ from embedstore.readers.walk import Unreachable, walk
 MODEL = "ViT-B-32"
 VIT = f"open-clip:{MODEL}/laion2b_s34b_b79k"  # whose preprocessing it is
 CHECKED = 64  # images that an int8 store is checked on before it is measured
-BETWEEN = 48  # images of the forward pass before and after each measurement
+BETWEEN = 32  # images of the forward pass before and after each measurement
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class Films:
         from embedstore.demo.cohort import build_cohort
 
         films = cls(folder / "dicom", folder / "jpeg", folder / "others")
+        if films.others.exists():
+            return films
         for place in (films.dicom, films.jpeg, films.others):
             place.mkdir()
         build_cohort(folder / "cohort", patients=images + CHECKED)
@@ -146,6 +150,8 @@ def vit_weights(folder: Path) -> Path:
 
     torch.manual_seed(0)
     path = folder / "vit_b_32.safetensors"
+    if path.exists():
+        return path
     state = open_clip.create_model(MODEL).state_dict()
     save_file({key: value.contiguous() for key, value in state.items()}, path)
     return path
@@ -171,6 +177,7 @@ class Rounds:
         self.rates.setdefault(name, []).append(rate)
         self.ratios.setdefault(name, []).append(2 * rate / (self._last + now))
         self.rates["forward"].append(now)
+        sys.stderr.write(f"{rate:8.2f} images/s, {self.ratios[name][-1]:.3f} of the forward pass: {name}\n")
         self._last = now
 
     def document(self) -> dict[str, object]:
@@ -228,13 +235,14 @@ class Bench:
 
 def measure(args: argparse.Namespace, place: Path) -> dict[str, object]:
     bench = Bench.build(args, place)
+    if args.prepare:
+        return {"prepared": [name for name, _ in bench.routes(place)]}
     forward(bench.encoder, bench.tensors[:BETWEEN])
     rounds = Rounds(bench.encoder, bench.tensors)
     for number in range(args.repeats):
-        at = place / str(number)
-        at.mkdir()
-        for name, route in bench.routes(at):
-            rounds.take(name, route)
+        with tempfile.TemporaryDirectory() as at:
+            for name, route in bench.routes(Path(at)):
+                rounds.take(name, route)
     return {
         "encoder": bench.choice.name,
         "cores": os.cpu_count(),
@@ -252,10 +260,14 @@ def main() -> None:
     parser.add_argument("--encoder", default="vit", help="vit: open_clip's ViT-B/32; else a name")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--peer", type=Path, help="virtual environment with clip-retrieval")
+    parser.add_argument("--prepare", action="store_true", help="draw and export, measure nothing")
+    parser.add_argument("--keep", type=Path, help="folder for images, weights and graphs, used again")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as place:
-        os.environ["EMBEDSTORE_CACHE"] = f"{place}/cache"
-        print(json.dumps(measure(args, Path(place)), indent=1))
+    with tempfile.TemporaryDirectory() as scratch:
+        place = args.keep or Path(scratch)
+        place.mkdir(parents=True, exist_ok=True)
+        os.environ["EMBEDSTORE_CACHE"] = str((place / "cache").absolute())
+        print(json.dumps(measure(args, place.absolute()), indent=1))
 
 
 if __name__ == "__main__":

@@ -257,8 +257,8 @@ class _Embed:
                 again += group
             else:
                 self._refuse(subjects[group[0]].asset, Refusal(0, "read", outcome.reason))
-            done = len(self._found)
-            self._progress(f"embedding: {forward.pace.remark(done)}", done, len(subjects))
+            known = len(self._found)
+            self._progress(f"embedding: {forward.pace.remark(known)}", known, len(subjects))
         return again
 
     def _refuse(self, asset: Asset, refusal: Refusal) -> None:
