@@ -239,7 +239,7 @@ def measure(args: argparse.Namespace, place: Path) -> dict[str, object]:
         return {"prepared": [name for name, _ in bench.routes(place)]}
     forward(bench.encoder, bench.tensors[:BETWEEN])
     rounds = Rounds(bench.encoder, bench.tensors)
-    for number in range(args.repeats):
+    for _ in range(args.repeats):
         with tempfile.TemporaryDirectory() as at:
             for name, route in bench.routes(Path(at)):
                 rounds.take(name, route)
