@@ -239,7 +239,7 @@ class Normalize:
         """(H, W, C) to float32 of the same shape."""
         if len(self.mean) not in (1, pixels.shape[2]):
             raise UsageError(f"normalize: {len(self.mean)} channel means for {pixels.shape[2]} channels")
-        # Plane by plane, as the network wants them: over three neighbours at a time numpy is ten times slower.
+        # Plane by plane, as networks want them: over three neighbours at a time it takes ten times as long.
         planes = pixels.transpose(2, 0, 1).astype(np.float32, order="C")
         planes -= np.array(self.mean, dtype=np.float32)[:, None, None]
         planes /= np.array(self.std, dtype=np.float32)[:, None, None]
