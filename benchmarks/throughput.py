@@ -1,7 +1,7 @@
 """Images a second from files to committed vectors, beside the bare forward pass and beside what others do.
 
     python benchmarks/throughput.py [--images 160] [--threads 2] [--encoder vit] [--repeats 1] [--peer VENV]
-        [--prepare] [--keep FOLDER]
+        [--prepare] [--keep FOLDER] [--only PATTERN]
 
 One checkpoint (open_clip's ViT-B/32, weights from a seed), one number of threads, the same images as DICOM
 and as JPEG: the forward pass on tensors that are in memory; `ingest`; the loop one writes without embedstore
@@ -10,7 +10,7 @@ ingest by ONNX Runtime in fp32 and in int8; and whole commands, their start incl
 `clip-retrieval inference`, which has a virtual environment of its own (--peer; made when it is not there,
 with setuptools<81). The forward pass is measured again before and after everything else, and a ratio is to
 the mean of those two. --encoder NAME: another encoder, without runtimes and commands. --prepare draws,
-exports and ends; with --keep what is prepared is used again. Rates are told on stderr as they come.
+exports and ends; with --keep, what is prepared is used again. Rates are told on stderr as they come.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -242,7 +243,8 @@ def measure(args: argparse.Namespace, place: Path) -> dict[str, object]:
     for _ in range(args.repeats):
         with tempfile.TemporaryDirectory() as at:
             for name, route in bench.routes(Path(at)):
-                rounds.take(name, route)
+                if re.search(args.only, name):
+                    rounds.take(name, route)
     return {
         "encoder": bench.choice.name,
         "cores": os.cpu_count(),
@@ -260,6 +262,7 @@ def main() -> None:
     parser.add_argument("--encoder", default="vit", help="vit: open_clip's ViT-B/32; else a name")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--peer", type=Path, help="virtual environment with clip-retrieval")
+    parser.add_argument("--only", default="", help="measurements whose name matches this pattern")
     parser.add_argument("--prepare", action="store_true", help="draw and export, measure nothing")
     parser.add_argument("--keep", type=Path, help="folder for images, weights and graphs, used again")
     args = parser.parse_args()
