@@ -103,7 +103,7 @@ def main() -> None:
         seconds = time.perf_counter() - started
     at = np.array([images for images, _ in sampler.samples], dtype=float)
     used = np.array([used for _, used in sampler.samples])
-    late = at >= args.images / 2
+    late = (at >= args.images / 2) & (at < args.images)  # afterwards the process that reads has ended
     slope = float(np.polyfit(at[late], used[late], 1)[0]) * 10_000 if late.sum() > 2 else None
     tenths = {
         int(edge): round(float(used[np.searchsorted(at, edge).clip(max=len(at) - 1)]), 1)
