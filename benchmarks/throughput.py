@@ -35,7 +35,7 @@ from clip_retrieval_peer import Absent, Peer
 from embedstore.contracts.encoder import StagedEncoder
 from embedstore.contracts.image import F32, Image, ImageInput
 from embedstore.contracts.record import Asset
-from embedstore.engine.encoders import load_encoder
+from embedstore.engine.encoders import EncoderPool
 from embedstore.engine.requests import EncoderChoice, IngestRequest
 from embedstore.engine.store import Store
 from embedstore.readers.choose import ReaderSet
@@ -97,13 +97,15 @@ def forward(encoder: StagedEncoder, tensors: F32) -> float:
     return len(tensors) / (time.perf_counter() - started)
 
 
-def ingest(choice: EncoderChoice, folder: Path, scratch: Path, others: Path) -> float:
-    """As ingest reports it: from the first file to the last commit. int8 into a store that was checked."""
-    if not (scratch / "store.json").exists():
-        with Store.create(scratch) as store:
-            if choice.precision == "int8":
-                store.ingest(IngestRequest(paths=(others,), encoder=choice))
-    with Store.open(scratch) as store:
+def ingest(pool: EncoderPool, choice: EncoderChoice, folder: Path, scratch: Path, others: Path) -> float:
+    """As ingest reports it: from the first file to the last commit. int8 into a store that was checked.
+
+    pool: has the encoder loaded already, as the forward pass it is compared with has.
+    """
+    with Store.create(scratch) as store:
+        store._workspace.encoders._loaded.update(pool._loaded)
+        if choice.precision == "int8":
+            store.ingest(IngestRequest(paths=(others,), encoder=choice))
         return store.ingest(IngestRequest(paths=(folder,), encoder=choice)).images_per_s
 
 
@@ -198,6 +200,7 @@ class Bench:
 
     films: Films
     choice: EncoderChoice
+    pool: EncoderPool
     encoder: StagedEncoder
     tensors: F32
     others: dict[str, EncoderChoice]
@@ -208,27 +211,29 @@ class Bench:
         films, vit = Films.draw(place, args.images), args.encoder == "vit"
         weights = vit_weights(place) if vit else None
         choice = EncoderChoice(name=VIT if vit else args.encoder, weights=weights, threads=args.threads)
-        encoder = load_encoder(choice)
+        pool = EncoderPool()
+        encoder = pool.get(choice)
         assert isinstance(encoder, StagedEncoder)
         others = {
             "ONNX fp32": replace(choice, runtime="onnx"),
             "ONNX int8": replace(choice, precision="int8"),
         }
         peer = Peer(args.peer, MODEL, weights, args.threads, encoder.batch_size) if vit else None
-        return cls(films, choice, encoder, prepared(encoder, films.jpeg), others if vit else {}, peer)
+        tensors = prepared(encoder, films.jpeg)
+        return cls(films, choice, pool, encoder, tensors, others if vit else {}, peer)
 
     def routes(self, at: Path) -> Iterator[tuple[str, Callable[[], float]]]:
         """Each measurement by its name, in folders of its own below `at`."""
         jpeg, dicom, spare = self.films.jpeg, self.films.dicom, self.films.others
-        yield "ingest, JPEG", partial(ingest, self.choice, jpeg, at / "jpeg", spare)
-        yield "ingest, DICOM", partial(ingest, self.choice, dicom, at / "dicom", spare)
+        yield "ingest, JPEG", partial(ingest, self.pool, self.choice, jpeg, at / "jpeg", spare)
+        yield "ingest, DICOM", partial(ingest, self.pool, self.choice, dicom, at / "dicom", spare)
         yield "DataLoader loop, JPEG", partial(loop, self.encoder, jpeg)
         for name, choice in self.others.items():
-            loaded = load_encoder(choice)  # exported before it is measured
+            loaded = self.pool.get(choice)  # exported before it is measured
             assert isinstance(loaded, StagedEncoder)
             forward(loaded, self.tensors[:BETWEEN])
             yield f"forward, {name}", partial(forward, loaded, self.tensors)
-            yield f"ingest, JPEG, {name}", partial(ingest, choice, jpeg, at / name, spare)
+            yield f"ingest, JPEG, {name}", partial(ingest, self.pool, choice, jpeg, at / name, spare)
         if self.peer is not None:
             yield "command embedstore ingest, JPEG", partial(command, self.choice, jpeg, at / "command")
             yield "command clip-retrieval inference, JPEG", partial(self.peer.run, jpeg, at / "peer")
