@@ -13,7 +13,7 @@ from pickle import UnpicklingError
 from typing import Any, Literal
 
 from embedstore.contracts.encoder import LoadRequest, WeightsReport
-from embedstore.errors import Refused, WeightsMissing
+from embedstore.errors import Refused, UsageError, WeightsMissing
 from embedstore.fingerprint import file_sha256
 
 _TORCH = (b"PK\x03\x04", b"\x80\x02")  # torch.save since 1.6 writes a zip archive, before that a pickle
@@ -204,6 +204,14 @@ def check_sizes(path: Path, tensors: Iterable[Any], refused: Callable[[str], Ref
     size = path.stat().st_size
     if declared > size:
         raise refused(f"its tensors claim {declared} bytes, the file has {size}")
+
+
+def only_fp32(name: str, request: LoadRequest) -> None:
+    """For an encoder that computes in fp32 and by its own library only. Raises UsageError."""
+    if request.precision != "fp32":
+        raise UsageError(f"encoder '{name}' computes in fp32, not in {request.precision}")
+    if request.runtime != "torch":
+        raise UsageError(f"encoder '{name}' has no other runtime; leave --runtime {request.runtime} out")
 
 
 def require_trust(path: Path, trust: str | None, instead: str) -> None:

@@ -13,7 +13,7 @@ from embedstore.contracts.encoder import Encoder
 from embedstore.contracts.executor import Done, Executor
 from embedstore.contracts.image import F32
 from embedstore.contracts.record import WHOLE_CUT, Asset, Cut, Report, Skip, Source
-from embedstore.engine.embedding import embed_beside
+from embedstore.engine.embedding import Forward, embed_beside
 from embedstore.engine.encoders import load_encoder, space_of, takes_regions, tower_of
 from embedstore.engine.executors import reading_executor
 from embedstore.engine.grouping import in_groups
@@ -244,7 +244,8 @@ class _Embed:
                 under_way[group[0]] = group
                 yield Task(group[0], tuple(subjects[number] for number in group))
 
-        for outcome in embed_beside(self._encoder, self._limits, self._reading, tasks()):
+        forward = Forward(self._encoder)
+        for outcome in embed_beside(forward, self._limits, self._reading, tasks()):
             group = under_way.pop(outcome.task.number)
             if isinstance(outcome, Done):
                 done = outcome.result
@@ -256,7 +257,8 @@ class _Embed:
                 again += group
             else:
                 self._refuse(subjects[group[0]].asset, Refusal(0, "read", outcome.reason))
-            self._progress("embedding", len(self._found), len(subjects))
+            known = len(self._found)
+            self._progress(f"embedding: {forward.pace.remark(known)}", known, len(subjects))
         return again
 
     def _refuse(self, asset: Asset, refusal: Refusal) -> None:

@@ -17,13 +17,14 @@ from embedstore.contracts.record import Asset
 from embedstore.engine.admission import keeper_for, provenance_of
 from embedstore.engine.ahead import ahead
 from embedstore.engine.deidentified import STAGE
-from embedstore.engine.embedding import Embedded, EmbedWork, embed_beside
+from embedstore.engine.embedding import Embedded, EmbedWork, Forward, embed_beside
 from embedstore.engine.executors import executor, reading_executor
 from embedstore.engine.grouping import in_groups, in_growing_groups
+from embedstore.engine.pace import Pace, SourceCount
 from embedstore.engine.precision import APPROXIMATE, IMAGES, PrecisionCheck
 from embedstore.engine.reading import Subject, Task
 from embedstore.engine.recording import Found, Recorder
-from embedstore.engine.requests import IngestReport, IngestRequest, Progress
+from embedstore.engine.requests import IngestReport, IngestRequest, Progress, silent
 from embedstore.engine.survey import Entry, Survey, Surveyed
 from embedstore.engine.targets import SpaceMoved, Targets
 from embedstore.engine.volumes import Volumes, asset_of
@@ -80,8 +81,21 @@ class _Ingest:
         self._vectors: list[F32] = []
         self._committed = time.monotonic()
         self._check: PrecisionCheck | None = None
+        self._pace = Pace()
 
     def run(self) -> IngestReport:
+        """Everything, in order."""
+        count = None
+        if self._progress is not silent:
+            count = SourceCount(self._request.paths, self._workspace.settings.limits)
+        self._pace = Pace(count)
+        try:
+            return self._run()
+        finally:
+            if count is not None:
+                count.stop()
+
+    def _run(self) -> IngestReport:
         settings = self._workspace.settings
         survey = Survey(self._catalog, self._request, settings.limits, self._reading, self._keeper)
         space = self._targets.space("image")
@@ -129,7 +143,9 @@ class _Ingest:
     def _met(self, sources: Iterable[Surveyed]) -> Iterator[Found]:
         for surveyed in sources:
             self._recorder.meet(surveyed)
-            self._progress("reading", self._recorder.tally.seen, None)
+            self._pace.meet(len(surveyed.entries))
+            if not self._tasks:
+                self._progress("reading", self._recorder.tally.seen, self._pace.total())
             for entry in surveyed.entries:
                 if entry.withheld is None:
                     yield surveyed, entry
@@ -202,7 +218,12 @@ class _Ingest:
                 self._suspects.extend(group)
             else:
                 self._recorder.refuse(group[0], "read", outcome.reason)
-            self._progress("embedding", self._recorder.tally.images + len(self._uncommitted), None)
+            self._tell()
+
+    def _tell(self) -> None:
+        tally, under_way = self._recorder.tally, len(self._uncommitted)
+        remark = self._pace.remark(tally.images + under_way)
+        self._progress(f"embedding: {remark}", tally.seen + under_way, self._pace.total())
 
     def _outcomes(self, tasks: Iterable[Task]) -> Iterator[Done[Task, Embedded] | Failed[Task]]:
         limits, workers = self._workspace.settings.limits, self._request.workers
@@ -210,11 +231,13 @@ class _Ingest:
         if workers > 1 and self._check is not None:
             first = islice(tasks, -(-IMAGES // _POOL_TASK_IMAGES))
             encoder = self._targets.encoder("image")
-            yield from embed_beside(encoder, limits, self._reading, first, self._check)
+            forward = Forward(encoder, self._check, self._pace)
+            yield from embed_beside(forward, limits, self._reading, first)
         if workers <= 1:
             encoder = self._targets.encoder("image")
             untuned = not choice.threads
-            for outcome in embed_beside(encoder, limits, self._reading, tasks, self._check):
+            forward = Forward(encoder, self._check, self._pace)
+            for outcome in embed_beside(forward, limits, self._reading, tasks):
                 yield outcome
                 if untuned and self._recorder.tally.images >= _TUNE_AFTER_IMAGES:
                     untuned = False

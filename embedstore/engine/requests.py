@@ -11,7 +11,10 @@ from embedstore.contracts.record import WHOLE_CUT, Cut
 from embedstore.settings import DEFAULT_ENCODER
 
 Progress = Callable[[str, int, int | None], None]
-"""Called as `progress(stage, done, total)`; total is None while it is not known."""
+"""Called as `progress(stage, done, total)`; total is None while it is not known.
+
+A stage may bring a remark behind a colon, as in "embedding: bound by decoding": it is the same stage.
+"""
 
 
 def silent(stage: str, done: int, total: int | None) -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -47,6 +48,12 @@ def test_what_is_written_can_be_installed(written):
     assert project["name"] == "embedstore-my-lung"
     lines = (written / "embedstore_my_lung" / "network.py").read_text().splitlines()
     assert len(lines) <= 12, "a network of ten lines"
+
+
+def test_the_page_shows_what_is_written(written):
+    page = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text()
+    for module in ("network.py", "__init__.py"):
+        assert f"```python\n{(written / 'embedstore_my_lung' / module).read_text()}```" in page
 
 
 def test_the_answer_in_json_and_refusals(written, capsys, tmp_path):

@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from embedstore_clip import transformers_factory
+from embedstore_clip import open_clip_factory, transformers_factory
 from embedstore_clip.recipes import from_processor
 from embedstore_clip.windows import pack
 from hypothesis import given
@@ -149,9 +149,18 @@ def test_siglip_2_reads_lower_case(siglip_folder, tmp_path):
     assert encoder.spec.tower("text").preprocess["case"] == "lower"
 
 
-@pytest.mark.parametrize("which", ["clip_folder", "siglip_folder"])
-def test_a_row_is_the_same_alone_among_seven_and_in_any_order(which, request):
-    encoder = _load(request.getfixturevalue(which))
+@pytest.mark.parametrize(
+    ("factory", "which"),
+    [
+        (transformers_factory, "clip_folder"),
+        (transformers_factory, "siglip_folder"),
+        (open_clip_factory, "open_clip_folder"),
+        (open_clip_factory, "open_siglip_folder"),
+    ],
+)
+def test_a_row_is_the_same_alone_among_seven_and_in_any_order(factory, which, request):
+    plugin = "open-clip" if factory is open_clip_factory else "transformers"
+    encoder = factory.load(f"{plugin}:{request.getfixturevalue(which)}", LoadRequest(threads=1))
     images, texts = [*sample_images(), sample_images()[2]], [*SHORT, *SHORT, "the cat"]
     for encode, inputs in ((encoder.encode_images, images), (encoder.encode_texts, texts)):
         seven = encode(inputs)

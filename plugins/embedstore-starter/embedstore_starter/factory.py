@@ -22,6 +22,7 @@ from embedstore.encoders.preprocess import (
     Resize,
     ToRGB,
 )
+from embedstore.encoders.weights import only_fp32
 from embedstore.errors import UsageError
 from embedstore.fingerprint import digest
 from embedstore_starter import weights
@@ -122,8 +123,7 @@ class StarterFactory:
         Raises WeightsMissing, UsageError; a tower's first use raises Refused for a file with another sha256.
         """
         template = self.spec(name, request.profile)
-        if request.precision != "fp32":
-            raise UsageError(f"encoder 'starter' computes in fp32, not {request.precision}")
+        only_fp32("starter", request)
         for tower in weights.TOWERS.values():
             weights.require(tower, request)
         hashes = {kind: tower.sha256 for kind, tower in weights.TOWERS.items()}

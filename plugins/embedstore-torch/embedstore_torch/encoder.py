@@ -9,10 +9,10 @@ from typing import Protocol
 import numpy as np
 
 from embedstore.contracts.encoder import EncoderSpec
-from embedstore.contracts.image import F32, Image, ImageInput
+from embedstore.contracts.image import F32, ImageInput
 from embedstore.encoders.preprocess import Recipe, fastest, in_batches, stack
 from embedstore.errors import UsageError
-from embedstore_torch.loading import cores
+from embedstore_torch.loading import cores, grey
 
 
 class Forward(Protocol):
@@ -47,6 +47,7 @@ class ImageEncoder:
         self.preparation = recipe.apply
         self._forward = forward
         self._dim = tower.dim
+        self._wants = tower.wants
         self._threads = threads
 
     def prepare_image(self, image: ImageInput) -> F32:
@@ -83,8 +84,7 @@ class ImageEncoder:
     def tune(self, seconds: float) -> Mapping[str, str | int | float | bool]:
         """Measure threads and batch sizes of the image side for about `seconds`; adopt the best."""
         threads = {self._threads} if self._threads else {1, max(1, cores() // 2), cores()}
-        grey = Image(np.full((256, 256, 1), 128, dtype=np.uint8), "display")
-        largest = np.repeat(self.prepare_image(ImageInput(grey))[None], 8, axis=0)
+        largest = np.repeat(self.prepare_image(grey(self._wants, 256))[None], 8, axis=0)
 
         def run(setting: _Setting) -> int:
             self.set_threads(setting.threads)

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 import numpy as np
 
 from embedstore.contracts.encoder import LoadRequest
-from embedstore.contracts.image import Image, ImageInput
+from embedstore.contracts.image import Image, ImageInput, Intensity
 from embedstore.encoders.preprocess import Recipe
 from embedstore.errors import UsageError
 
@@ -46,9 +46,14 @@ def by_onnx(request: LoadRequest) -> bool:
 
 
 def input_shape(recipe: Recipe) -> tuple[int, ...]:
-    """(channels, height, width) of what a recipe of display pixels gives."""
-    grey = Image(np.full((32, 32, 1), 128, dtype=np.uint8), "display")
-    return recipe.apply(ImageInput(grey)).shape
+    """(channels, height, width) of what a recipe gives."""
+    return recipe.apply(grey(recipe.wants, 32)).shape
+
+
+def grey(intensity: Intensity, side: int) -> ImageInput:
+    """A plain image of that intensity, (side, side, 1)."""
+    kind = np.uint8 if intensity == "display" else np.float32
+    return ImageInput(Image(np.full((side, side, 1), 128, dtype=kind), intensity))
 
 
 def cores() -> int:

@@ -14,7 +14,7 @@ from embedstore.errors import Refused, UsageError
 from embedstore_torch.binding import bind_file
 from embedstore_torch.encoder import ImageEncoder
 from embedstore_torch.files import plain_recipe, read_recipe
-from embedstore_torch.loading import input_shape
+from embedstore_torch.loading import check_request, input_shape
 
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc")
 _CHANNELS = 3
@@ -22,6 +22,7 @@ _CHANNELS = 3
 
 def load(template: EncoderSpec, path: Path, request: LoadRequest) -> ImageEncoder:
     """Raises Refused for a graph that is damaged, reaches beyond its folder, or is none of images."""
+    check_request(template.name, request)
     if request.precision != "fp32" or request.device != "cpu":
         raise UsageError("an ONNX file runs on the CPU and in the precision it was exported in")
     if any(find_spec(module) is None for module in ("onnx", "onnxruntime")):

@@ -27,6 +27,7 @@ class OnnxForward:
         self._file = file
         self._exact = exact
         self._threads = -1
+        self._pool = ThreadPoolExecutor(1)  # starts no thread before it has work
 
     def __call__(self, batch: F32) -> F32:
         """(n, c, h, w) to (n, dim)."""
@@ -54,6 +55,7 @@ class OnnxForward:
             self._file, sess_options=options, providers=["CPUExecutionProvider"]
         )
         self._input = self._session.get_inputs()[0].name
+        self._pool.shutdown()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="embedstore-int8")
 
     def _run(self, images: F32) -> F32:

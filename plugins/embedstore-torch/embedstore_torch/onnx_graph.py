@@ -131,9 +131,12 @@ def _quiet() -> Iterator[None]:
     """Exporters warn about themselves, and log on the root, which would otherwise start printing."""
     root, handler = logging.getLogger(), logging.NullHandler()
     root.addHandler(handler)
+    before = root.manager.disable
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
+        logging.disable(before)
         root.removeHandler(handler)
