@@ -30,10 +30,18 @@ class Claimant(Protocol):
         """Whether a file that passed `sniff` is this reader's; no pixel is decoded. May raise ReadFailure."""
 
 
+@runtime_checkable
+class PiecewiseReader(Protocol):
+    """A reader that never holds a file, so that files beyond `Limits.max_file_bytes` can be given to it."""
+
+    reads_pieces: bool
+
+
 class ReaderSet:
     """The readers of this process, asked in alphabetical order; each recognises files by content.
 
-    Readers that can `claims` a file are asked before the others.
+    Readers that can `claims` a file are asked before the others. Files beyond `Limits.max_file_bytes` are for
+    those that read them piece by piece.
 
     A reader plugin is a class called with `limits`. Make one set per process or worker: readers may keep the
     last file open in parsed form.
@@ -67,6 +75,7 @@ class ReaderSet:
         able = [reader for reader in self._readers.values() if reader.sniff(head)]
         for reader in sorted(able, key=lambda one: not isinstance(one, Claimant)):
             if not isinstance(reader, Claimant) or reader.claims(source):
+                self._refuse_to_hold(source, reader)
                 yield from reader.describe(source, cut)
                 return
         yield Skip(source=source, reason=unread(head, _suffix(source.path)))
@@ -78,11 +87,14 @@ class ReaderSet:
             reader = self._readers[asset.reader] = find_plugin(READERS, asset.reader).load()(self._limits)
         return reader.read(asset, want)
 
+    def _refuse_to_hold(self, source: Source, reader: Reader) -> None:
+        most = self._limits.max_file_bytes
+        if source.size > most and not (isinstance(reader, PiecewiseReader) and reader.reads_pieces):
+            raise ReadFailure(f"larger than the limit of {most:,} bytes for a file that has to be held whole")
+
     def _head(self, source: Source) -> bytes:
         if source.size == 0:
             raise ReadFailure("empty file")
-        if source.size > self._limits.max_file_bytes:
-            raise ReadFailure(f"larger than the limit of {self._limits.max_file_bytes:,} bytes")
         with source.open() as stream:
             try:
                 return stream.read(HEAD_BYTES)
