@@ -2,7 +2,7 @@
 
 Images of one patient are not independent, so whole patients are drawn with replacement (Efron and
 Tibshirani, An Introduction to the Bootstrap, 1993, ch. 13; Field and Welsh, JRSS B 69:369, 2007). A resample
-in which the metric is undefined (one class only) is left out, counted, and mentioned.
+in which the metric is undefined (a class is missing, or separated) is left out, counted, and mentioned.
 """
 
 from __future__ import annotations
@@ -154,11 +154,11 @@ def _estimate(
 def _note(value: float, n_patients: int, skipped: int, resamples: int) -> str:
     said: list[str] = []
     if not np.isfinite(value):
-        said.append("undefined on these rows (one class only, or none)")
+        said.append("undefined on these rows: a class is missing or, for a calibration line, separated")
     if n_patients < 2:
         said.append("no interval from fewer than 2 patients")
     elif n_patients < FEW_PATIENTS:
         said.append(f"only {n_patients} patients: the interval is rough")
     if skipped:
-        said.append(f"{skipped} of {resamples} resamples lacked a class and were left out")
+        said.append(f"undefined in {skipped} of {resamples} resamples, which were left out")
     return "; ".join(said)

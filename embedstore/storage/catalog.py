@@ -208,7 +208,7 @@ class Catalog:
         return self._read(reading.columns, item_ids, names)
 
     def patient_groups(self, item_ids: Sequence[int] | I64) -> list[str]:
-        """What splits must go by: the patient, or the patients that conflicting sources tie together."""
+        """What splits must go by: persons, who may stand under several patient names (see `one_person`)."""
         return self._read(reading.patient_groups, item_ids)
 
     def reports_of(self, image_ids: Sequence[int] | I64) -> dict[int, list[int]]:

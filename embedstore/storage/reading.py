@@ -15,6 +15,7 @@ from embedstore.errors import FilterError, NotFound
 from embedstore.storage.chunks import chunked, id_array, id_arrays, unique
 from embedstore.storage.filter_columns import COLUMNS_BY_NAME
 from embedstore.storage.filters import Where
+from embedstore.storage.one_person import all_names, joined_names
 from embedstore.storage.records import Pairs
 from embedstore.storage.tables import Conflict, Item, ItemSource, Link, Source, Vector
 
@@ -44,7 +45,7 @@ def vector_ids(
     query = select(Vector.id).where(Vector.space_id == space_id)
     conditions = _conditions(where, kind)
     if exclude_patients:
-        conditions.append(not_(of_patients(exclude_patients)))
+        conditions.append(not_(of_patients(all_names(connection, exclude_patients))))
     if conditions:
         query = query.join(Item, Item.id == Vector.item_id).where(*conditions)
     return id_array(connection, query)
@@ -191,27 +192,9 @@ def codes(connection: Connection, item_ids: I64) -> tuple[I64, I64]:
 
 
 def patient_groups(connection: Connection, item_ids: Sequence[int]) -> list[str]:
-    """What splits go by: the patient, patients that one image was claimed for by two sources being one."""
-    joined = _joined_patients(connection)
+    """What splits go by: the person, who may stand under several names (see `one_person`)."""
+    joined = joined_names(connection)
     return [joined.get(row["patient"], row["patient"]) for row in columns(connection, item_ids, ["patient"])]
-
-
-def _joined_patients(connection: Connection) -> dict[str, str]:
-    """Patient to the name of its group, for patients that conflicts tie together (union-find)."""
-    parent: dict[str, str] = {}
-
-    def root(name: str) -> str:
-        while parent.setdefault(name, name) != name:
-            parent[name] = parent[parent[name]]
-            name = parent[name]
-        return name
-
-    for kept, other in connection.execute(
-        select(Conflict.kept, Conflict.other).where(Conflict.field == "patient").order_by(Conflict.id)
-    ):
-        low, high = sorted((root(kept), root(other)))
-        parent[high] = low
-    return {name: root(name) for name in parent}
 
 
 def pairs(connection: Connection, image_space: int, text_space: int, where: Where | None) -> Pairs:

@@ -54,7 +54,7 @@ def test_resamples_without_both_classes_are_counted_and_mentioned():
     y, score = np.array([1, 0, 0, 0]), np.array([0.9, 0.1, 0.2, 0.3])
     found = bootstrap("auroc", metrics.auroc, y, score, np.arange(4), resamples=400)
     assert found.skipped > 50
-    assert f"{found.skipped} of 400 resamples lacked a class" in found.note
+    assert f"undefined in {found.skipped} of 400 resamples" in found.note
     assert "only 4 patients" in found.note
 
 

@@ -117,19 +117,6 @@ def test_twins_in_one_batch_are_one_item_too(catalog: Catalog, images: SpaceRow)
     assert catalog.item(done.item_ids[key(1)]).paths == (path_of(1), "/copy/1.png")
 
 
-def test_patients_that_one_image_ties_together_are_split_together(catalog: Catalog, images: SpaceRow) -> None:
-    catalog.commit(batch_of([1, 2], images, patient_id="A"))
-    catalog.commit(batch_of([3], images, patient_id="B"))
-    catalog.commit(batch_of([4], images, patient_id="C"))
-    ids = catalog.select_items()
-    assert len(set(catalog.patient_groups(ids))) == 3
-    catalog.commit(
-        IngestBatch(sources=(source(1, path="/b/1.png"),), items=(item(1, path="/b/1.png", patient_id="B"),))
-    )
-    groups = catalog.patient_groups(ids)
-    assert groups[0] == groups[1] == groups[2] != groups[3]
-
-
 def test_a_source_met_again_keeps_what_it_no_longer_says_and_takes_what_it_now_says(
     catalog: Catalog, images: SpaceRow
 ) -> None:
