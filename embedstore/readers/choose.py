@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Protocol, runtime_checkable
 
@@ -35,6 +36,13 @@ class PiecewiseReader(Protocol):
     """A reader that never holds a file, so that files beyond `Limits.max_file_bytes` can be given to it."""
 
     reads_pieces: bool
+
+
+@runtime_checkable
+class DraftReader(Protocol):
+    """A reader that gives "draft" pixels by itself; those of all others are their "display" pixels."""
+
+    drafts: bool
 
 
 class ReaderSet:
@@ -85,6 +93,8 @@ class ReaderSet:
         reader = self._readers.get(asset.reader)
         if reader is None:
             reader = self._readers[asset.reader] = find_plugin(READERS, asset.reader).load()(self._limits)
+        if want == "draft" and not (isinstance(reader, DraftReader) and reader.drafts):
+            return replace(reader.read(asset, "display"), intensity="draft")
         return reader.read(asset, want)
 
     def _refuse_to_hold(self, source: Source, reader: Reader) -> None:

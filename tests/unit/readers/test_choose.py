@@ -141,3 +141,10 @@ def test_every_file_of_the_shared_collection(readers, shared_data):
     assert sum(counts.values()) == sum(1 for path in shared_data.rglob("*") if path.is_file())
     assert counts["report"] == 303  # of OpenI, and three structured reports
     assert counts["asset"] > 850
+
+
+def test_a_draft_of_what_has_none_is_its_display(readers):
+    (asset,) = readers.describe(BytesSource(file_bytes(dataset(np.arange(16, dtype=np.uint8).reshape(4, 4)))))
+    shown, draft = (readers.read(asset, want) for want in ("display", "draft"))
+    assert np.array_equal(shown.pixels, draft.pixels)
+    assert draft.intensity == "draft"
