@@ -111,7 +111,7 @@ def slide(path: Path, size: int) -> Path:
     with tifffile.TiffWriter(path, bigtiff=True) as out:
         for level in range(4):
             length = side // 4**level
-            tiles = (data for _ in range((length // SIDE) ** 2 or 1))
+            tiles = (data for _ in range((-(-length // SIDE)) ** 2))
             out.write(
                 tiles, shape=(length, length, 3), dtype=np.uint8, tile=(SIDE, SIDE), photometric="rgb",
                 subfiletype=1 if level else 0, resolution=(4e4 / 4**level,) * 2, resolutionunit="CENTIMETER",
