@@ -126,7 +126,7 @@ def fit_label_model(workspace: Workspace, request: FuseRequest) -> LabelSetCard:
         labels.save_label_model(
             NewLabelModel(
                 label_set=request.label_set,
-                kind="dawid-skene",
+                kind=model.kind,
                 params=params,
                 items=table.items[voted],
                 probabilities=probabilities,

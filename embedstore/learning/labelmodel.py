@@ -66,7 +66,8 @@ class DawidSkene:
 
     speaks: (m, K) chance that a voter speaks at all, by true class; None when silence says nothing.
     log_likelihood: of the votes. objective: the same with the priors' logarithms (up to a constant), after
-    each iteration; it never falls. priors: those of the fit.
+    each iteration; it never falls. priors: those of the fit. identified: whether the voters' errors can be
+    told apart at all: three of them spoke, or some classes were known.
     """
 
     prior: F64
@@ -78,11 +79,23 @@ class DawidSkene:
     priors: Priors = MAXIMUM_LIKELIHOOD
     notes: tuple[str, ...] = ()
     speaks: F64 | None = None
+    identified: bool = True
 
     def predict(self, votes: NDArray[Any]) -> F64:
-        """(n, K) probabilities of the classes given votes as in `fit_dawid_skene`; without any, the prior."""
+        """(n, K) probabilities of the classes given votes as in `fit_dawid_skene`; without any, the prior.
+
+        Of voters whose errors cannot be told apart: the shares of an item's votes, drawn half way to those of
+        all votes, so that no fitted error rate overrules the only word there is.
+        """
         said = count_votes(votes, len(self.prior), len(self.confusion))
+        if not self.identified:
+            return np.asarray((said.shares() + self.prior) / 2)
         return _posterior(said, self.prior, self.confusion, self.speaks)[0]
+
+    @property
+    def kind(self) -> str:
+        """What the probabilities are made of."""
+        return "dawid-skene" if self.identified else "vote-shares"
 
     def accuracies(self) -> F64:
         """(m,) chance that a voter who speaks is right, on items as common as the prior says."""
@@ -94,7 +107,7 @@ class DawidSkene:
     def to_json(self, voters: Sequence[str]) -> dict[str, Any]:
         """A JSON object; voters: their names, in the order of the columns."""
         plain: dict[str, Any] = {
-            "kind": "dawid-skene",
+            "kind": self.kind,
             "prior": self.prior.tolist(),
             "voters": {name: table.tolist() for name, table in zip(voters, self.confusion, strict=True)},
             "iterations": self.iterations,
@@ -118,6 +131,7 @@ class DawidSkene:
             log_likelihood=float("nan" if plain["log_likelihood"] is None else plain["log_likelihood"]),
             priors=Priors(**plain.get("priors", asdict(MAXIMUM_LIKELIHOOD))),
             notes=tuple(plain["notes"]),
+            identified=plain["kind"] == "dawid-skene",
             speaks=np.asarray(plain["speaks"], dtype=np.float64) if "speaks" in plain else None,
         )
 
@@ -184,6 +198,7 @@ def fit_dawid_skene(
         priors=believed,
         notes=_notes(said.spoken, confusion, converged),
         speaks=speaks,
+        identified=bool(len(clamp.rows)) or _active(said.spoken) >= _IDENTIFYING,
     )
 
 
@@ -266,13 +281,18 @@ def _posterior(said: Said, shares: F64, confusion: F64, speaks: F64 | None) -> t
     return grown / total, (top + np.log(total))[:, 0]
 
 
+def _active(votes: F64) -> int:
+    """How many voters spoke."""
+    return int(votes.any(axis=(0, 2)).sum())
+
+
 def _notes(votes: F64, confusion: F64, converged: bool) -> tuple[str, ...]:
     said = []
-    active = int(votes.any(axis=(0, 2)).sum())
+    active = _active(votes)
     if active < _IDENTIFYING:
         said.append(
-            f"{active} voters spoke: with fewer than {_IDENTIFYING}, error rates cannot be told apart; "
-            "trust the majority vote instead"
+            f"{active} voters spoke: with fewer than {_IDENTIFYING}, their errors cannot be told apart; a "
+            "label is what most of its votes say, its probability half way from their share to that of all"
         )
     if not converged:
         said.append("the fit had not converged; allow more iterations")

@@ -16,6 +16,7 @@ from embedstore.settings import Limits
 
 _ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 _JUNK = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX", ".git", ".directory"})
+_STORE_PARTS = frozenset({"store.json", "segments", "indexes", "arrays"})
 _DOCUMENT_PARTS = ("[Content_Types].xml", "mimetype", "META-INF/MANIFEST.MF")
 
 
@@ -33,8 +34,8 @@ def walk(paths: Sequence[Path], limits: Limits = DEFAULT_LIMITS) -> Iterator[Sou
     Folders are entered (a folder reached by two links only once), zip archives are opened by content, not
     by suffix (an .npz is a file, not an archive; neither is an office document), a DICOMDIR brings the
     files it references. Members of an archive whose names lead out of it, and links in it, are refused. Junk
-    of file managers is passed over. Raises NotFound before anything is yielded when a path of `paths` does
-    not exist.
+    of file managers and stores of embedstore are passed over. Raises NotFound before anything is yielded when
+    a path of `paths` does not exist.
     """
     for path in paths:
         if not os.path.lexists(path):
@@ -92,6 +93,8 @@ class _Walk:
         except OSError as error:
             yield Unreachable(str(folder), f"folder: {reason_of(error)}")
             return
+        if _STORE_PARTS.issubset(names):
+            return  # the default store lies in the folder one works in, often beside the images
         for name in names:
             child = folder / name
             # Linked folders wait until the real ones are done, so that a file is met by its own path.

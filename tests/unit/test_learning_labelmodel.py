@@ -260,6 +260,20 @@ def test_too_few_voters_and_bad_voters_are_mentioned():
     assert any("not converged" in note for note in fit_dawid_skene(votes, 2, max_iterations=2).notes)
 
 
+def test_the_only_word_there_is_is_never_overruled():
+    """6 of 17 present by the one voter: a fit that mistrusts it would call all 17 absent."""
+    lone = np.array([[1]] * 6 + [[0]] * 11)
+    model = fit_dawid_skene(lone, 2)
+    assert (model.kind, model.predict(lone).argmax(axis=1).tolist()) == ("vote-shares", lone[:, 0].tolist())
+    assert model.predict(lone)[0, 1] == pytest.approx((1 + model.prior[1]) / 2)
+    two = np.array([[1, -1], [1, 1], [0, 0], [-1, 0]])
+    assert fit_dawid_skene(two, 2).predict(two).argmax(axis=1).tolist() == [1, 1, 0, 0]
+    taught = fit_dawid_skene(lone, 2, known=lone[:, 0])
+    assert taught.kind == "dawid-skene"
+    restored = DawidSkene.from_json(model.to_json(["rules"]))
+    assert np.array_equal(restored.predict(lone), model.predict(lone))
+
+
 def test_a_model_comes_back_from_json():
     _, votes = simulate(300, [0.8, 0.7, 0.6])
     model = fit_dawid_skene(votes, 2)

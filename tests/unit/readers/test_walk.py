@@ -15,6 +15,7 @@ from embedstore.errors import NotFound, ReadFailure
 from embedstore.readers.sources import FileSource, ZipMember, source_at
 from embedstore.readers.walk import Unreachable, walk
 from embedstore.settings import Limits
+from embedstore.storage.store import create_store
 
 from .dicom_files import dataset, file_bytes
 
@@ -42,6 +43,13 @@ def test_folders_in_order_without_junk(tmp_path):
     found = walked(tmp_path)
     assert found == [".hidden/x.dcm", "a.dcm", "b/10.png", "b/2.png", "Ünicode und Leer/ß.jpg"]
     assert found == walked(tmp_path)
+
+
+def test_a_store_among_the_images_is_passed_over(tmp_path):
+    create_store(tmp_path / "embedstore-data")
+    put(tmp_path / "film.png")
+    put(tmp_path / "segments/film.png")
+    assert walked(tmp_path) == ["film.png", "segments/film.png"]
 
 
 def test_a_path_given_twice_is_met_once(tmp_path):
