@@ -18,7 +18,8 @@ class Limits:
     """What a reader may allocate before it has seen that a file is honest.
 
     max_pixels: pixels of one decoded image or frame (default as Pillow's own error threshold).
-    max_file_bytes: bytes of one file or archive member held in memory.
+    max_file_bytes: bytes of one file held whole, of one archive member, and of voxels that are unpacked.
+      Slides, DICOM objects and plain volumes are read piece by piece and may be larger.
     max_members: members of one archive.
     max_text_chars: characters of one report.
     """

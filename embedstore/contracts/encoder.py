@@ -116,7 +116,7 @@ def bind(
 
 
 def _tower_identity(tower: TowerSpec) -> dict[str, Any]:
-    shown = tower.kind == "image" and tower.wants == "display"
+    shown = tower.kind == "image" and tower.wants in ("display", "draft")
     return {
         **({"display": DISPLAY_POLICY} if shown else {}),
         "preprocess": dict(tower.preprocess),

@@ -22,6 +22,7 @@ from embedstore.engine.executors import executor, reading_executor
 from embedstore.engine.grouping import in_groups, in_growing_groups
 from embedstore.engine.pace import Pace, SourceCount
 from embedstore.engine.precision import APPROXIMATE, IMAGES, PrecisionCheck
+from embedstore.engine.hopeless import Hopeless
 from embedstore.engine.reading import Subject, Task
 from embedstore.engine.recording import Found, Recorder
 from embedstore.engine.requests import IngestReport, IngestRequest, Progress, silent
@@ -77,6 +78,7 @@ class _Ingest:
         self._under_way: dict[int, list[Found]] = {}
         self._tasks = 0
         self._suspects: list[Found] = []
+        self._hopeless = Hopeless()
         self._uncommitted: list[Found] = []
         self._vectors: list[F32] = []
         self._committed = time.monotonic()
@@ -203,18 +205,30 @@ class _Ingest:
             self._workspace.set_check(self._targets.space("image"), self._check.judge())
             self._check = None
 
+    def _worth_trying(self, images: Iterable[Found]) -> Iterator[Found]:
+        for one in images:
+            reason = self._hopeless.reason(asset_of(one))
+            if reason is None:
+                yield one
+            else:
+                self._recorder.refuse(one, "read", reason)
+
     def _task_size(self) -> int:
         if self._request.workers > 1:
             return _POOL_TASK_IMAGES
         return max(_FEWEST_TASK_IMAGES, getattr(self._targets.encoder("image"), "batch_size", 1))
 
     def _run_tasks(self, images: Iterable[Found], size: int) -> None:
-        tasks = (self._task(group) for group in in_groups(images, size))
+        tasks = (self._task(group) for group in in_groups(self._worth_trying(images), size))
         for outcome in self._outcomes(tasks):
             group = self._under_way.pop(outcome.task.number)
+            assets = [asset_of(one) for one in group]
             if isinstance(outcome, Done):
+                self._hopeless.went_well(assets)
                 self._record(group, outcome.result)
-            elif len(group) > 1:
+                continue
+            self._hopeless.broke(assets, outcome.reason)
+            if len(group) > 1:
                 self._suspects.extend(group)
             else:
                 self._recorder.refuse(group[0], "read", outcome.reason)

@@ -40,10 +40,16 @@ RECIPES = {
     "imagenet": Recipe(
         (CropRoi(), Resize(size=(256, 256), mode="shortest"), CenterCrop(size=_SIDE), *_TO_NETWORK),
     ),
+    # As the default, from pixels that are decoded coarser: for many large photographs. Boxes and masks count
+    # pixels of the file, so this one has none.
+    "draft": Recipe(
+        (Resize(size=_SIDE, mode="longest"), CenterCrop(size=_SIDE), *_TO_NETWORK), wants="draft"
+    ),
 }
 _WHOSE = {
     "default": "the whole image, nothing at its edge cut off",
     "imagenet": "the evaluation transform of the network's authors",
+    "draft": "the whole image, large JPEG pictures decoded coarser: faster, not exact",
 }
 TEXT_RECIPE = {
     "tokenizer": "WordPiece, uncased, 30,522 pieces (tokenizer.json of the model)",
@@ -57,7 +63,7 @@ class StarterFactory:
     """Entry point `starter`."""
 
     def spec(self, name: str, profile: str = "default") -> EncoderSpec:
-        """The template. Raises UsageError for an argument, or a profile other than "default", "imagenet"."""
+        """The template. Raises UsageError for an argument, or a profile that is not in `RECIPES`."""
         if name != "starter":
             raise UsageError(f"encoder 'starter' takes no argument, but '{name}' was asked for")
         recipe = RECIPES.get(profile)
