@@ -1,4 +1,4 @@
-"""What every number of quality must carry wherever it leaves the program, and how to find one that does not."""
+"""What every number of quality carries where it leaves the program, and how to find one that does not."""
 
 from __future__ import annotations
 

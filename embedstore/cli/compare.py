@@ -57,8 +57,8 @@ without_copies = click.option(
 def compare(shell: Shell, /, **options: Any) -> None:
     """Rank encoders on your own images.
 
-    By their neighbours and a linear probe, beside cost and licence. One is only called better where the paired
-    interval of the difference, by patient, excludes 0. The images must have been ingested with each encoder.
+    By their neighbours and a linear probe, beside cost and licence. One is only called better where the
+    paired interval of the difference, by patient, excludes 0. The images must be ingested with each encoder.
     """
     from embedstore.engine.comparison_records import EncoderComparisonRequest
 

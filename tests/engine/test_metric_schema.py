@@ -76,15 +76,17 @@ FAKE = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "key", sorted({*FAKE["metrics"]["auroc"], *FAKE["rows"][0]} - {"metric", "value", "r_at_10"})
-)
+KEYS = {*FAKE["metrics"]["auroc"], *FAKE["rows"][0]} - {"metric", "value", "r_at_10"}
+
+
+@pytest.mark.parametrize("key", sorted(KEYS))
 def test_a_fake_that_lacks_one_of_them_is_caught(key):
     assert list(unbacked(FAKE)) == []
     for part in ("metrics", "rows"):
         fake = copy.deepcopy(FAKE)
         place = fake["metrics"]["auroc"] if part == "metrics" else fake["rows"][0]
-        if place.pop(key, None) is not None or key == "n_positives":
+        if key in place:
+            del place[key]
             (found,) = unbacked(fake)
             assert key in found
 
