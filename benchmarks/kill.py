@@ -90,7 +90,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     rng = random.Random(args.seed)
-    lost = wrong = unsound = kills = stores = acknowledged_total = 0
+    lost = wrong = kills = stores = acknowledged_total = 0
+    unsound: list[list[str]] = []
     with tempfile.TemporaryDirectory() as scratch:
         images = Path(scratch) / "images"
         draw_images(images, args.images)
@@ -115,7 +116,8 @@ def main() -> None:
                 there = contents(store)
                 lost += len(acknowledged - set(there))
                 wrong += sum(truth[key] != value for key, value in there.items())
-                unsound += bool(store.verify())
+                if found := store.verify():
+                    unsound.append([f"{one.what}: {one.detail}" for one in found])
                 acknowledged_total += len(said)
                 if finished or kills == args.kills:
                     store.ingest(IngestRequest(paths=(images,), encoder=REFERENCE, text_encoder=REFERENCE))
@@ -130,7 +132,8 @@ def main() -> None:
                 "acknowledged_rows": acknowledged_total,
                 "lost_rows": lost,
                 "wrong_vectors": wrong,
-                "unsound_after_kill": unsound,
+                "unsound_after_kill": len(unsound),
+                "findings": unsound,
                 "completed_to_the_same_store": completed_equal,
             },
             indent=1,

@@ -3,6 +3,7 @@
     python benchmarks/openi_search.py FOLDER_OF_XML
 
 Each query names a finding; a report is right when its MeSH majors name it. Chance: the share of such reports.
+Beside it: the same among the reports that state the finding by the report rules (`--says present`).
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import json
 import tempfile
 from pathlib import Path
 
-from embedstore.contracts.query import Query
+from embedstore.contracts.query import Hit, Query
 from embedstore.engine.requests import IngestRequest
 from embedstore.engine.store import Store
+from embedstore.errors import UsageError
 
 QUERIES = {
     "pleural effusion": "Pleural Effusion",
@@ -25,6 +27,14 @@ QUERIES = {
     "emphysema, hyperinflated lungs": "Lung/hyperdistention",
     "normal chest, no acute disease": "normal",
 }
+
+
+def stated(store: Store, text: str) -> tuple[Hit, ...]:
+    """The best 10 among the reports that state the finding (--says present); none for a text without one."""
+    try:
+        return store.search(Query(text=text, within="reports", k=10, says="present")).hits
+    except UsageError:
+        return ()
 
 
 def main() -> None:
@@ -40,11 +50,17 @@ def main() -> None:
         for text, heading in QUERIES.items():
             right = {number for number, mesh in reports.items() if heading.lower() in mesh}
             hits = store.search(Query(text=text, within="reports", k=10)).hits
+            stating = stated(store, text)
             rows.append(
                 {
                     "query": text,
                     "mesh": heading,
                     "precision_at_10": sum(hit.item.id in right for hit in hits) / 10,
+                    "precision_of_those_that_state_it": round(
+                        sum(hit.item.id in right for hit in stating) / len(stating), 2
+                    )
+                    if stating
+                    else None,
                     "chance": round(len(right) / len(reports), 3),
                     "reports": len(right),
                 }

@@ -116,7 +116,13 @@ def _labels(found: Mapping[str, Any] | None) -> Iterator[Renderable]:
 
     if found is None:
         return
-    yield f"Label shift, other shares of the classes: {_yes(found)}."
+    yield f"Label shift, other shares of the classes: {_yes(found) if found['told'] else 'cannot be told'}."
+    if not found["model_knows"]:
+        gain = estimate(found["gain"])
+        yield (
+            "The shares are not estimated: on held-out patients of the reference the model makes the classes "
+            f"no more likely than their shares do (gain in log likelihood {gain})."
+        )
     yield table(
         ("class", "reference", "new, estimated", "new, observed", "moved"),
         [

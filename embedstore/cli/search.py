@@ -43,6 +43,11 @@ _THUMBNAIL = 320
     help="At most one hit for each of these; whole is a volume, loop or slide.",
 )
 @click.option("--pool", metavar="HOW", help="Which pooling of wholes; the store's first by default.")
+@click.option(
+    "--says",
+    type=click.Choice(["present", "absent", "uncertain", "historical", "not mentioned"]),
+    help="Only items whose report says this of the finding in --text, by the report rules.",
+)
 @click.option("--exclude-patient", metavar="ID", help="Leave this patient out.")
 @click.option("--index", default="faiss", show_default=True, metavar="NAME", help="Index: exact or faiss.")
 @click.option("--bridge", metavar="NAME", help="Bridge for text against images; the newest by default.")
@@ -88,7 +93,13 @@ def answer_json(answer: Answer) -> dict[str, Any]:
         "note": answer.note or None,
         "read_as": answer.read_as,
         "hits": [
-            {"rank": hit.rank, "score": hit.score, **_whole_json(hit), **item_json(hit.item)}
+            {
+                "rank": hit.rank,
+                "score": hit.score,
+                **_whole_json(hit),
+                **({"says": dict(hit.says)} if hit.says else {}),
+                **item_json(hit.item),
+            }
             for hit in answer.hits
         ],
     }
@@ -163,13 +174,15 @@ def _hits(answer: Answer, last: str) -> Renderable:
     wholes = answer.query.within == "wholes"
     part = ("best part",) if wholes else ("part",) if any(places) else ()
     parts = ("parts",) if wholes else ()
+    says = ("says",) if any(hit.says for hit in answer.hits) else ()
     return table(
-        ("rank", "score", "id", "patient", "modality", "label", *parts, *part, last),
+        ("rank", "score", "id", "patient", "modality", "label", *parts, *part, *says, last),
         [
             (
                 *_row(hit),
                 *((hit.parts,) if parts else ()),
                 *((place,) if part else ()),
+                *((", ".join(f"{name} {said}" for name, said in hit.says.items()),) if says else ()),
                 hit.item.path if images else hit.item.report,
             )
             for hit, place in zip(answer.hits, places, strict=True)

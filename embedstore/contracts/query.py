@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 Per = Literal["image", "whole", "study", "patient"]
 Kind = Literal["images", "reports", "wholes"]
+Says = Literal["present", "absent", "uncertain", "historical", "not mentioned"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +20,7 @@ class Query:
     of which pooling, None for the store's first. where: filter expression; a whole passes when a part does.
     per: one hit per image, whole (volume, loop or slide), study or patient.
     exclude_patient: patient identifier left out. encoder: name, None for the store's default.
+    says: only items whose report says that of the finding named in `text`.
     index: index plugin. bridge: name of the bridge to use, None for the newest that fits.
     """
 
@@ -34,6 +36,7 @@ class Query:
     index: str = "faiss"
     bridge: str | None = None
     pool: str | None = None
+    says: Says | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +67,7 @@ class Hit:
     """One answer: rank from 1, score (larger is better), the item.
 
     Of a whole, the item is its best part, part_score how well that part answers by itself, and parts how many
-    the whole's vector was made of.
+    the whole's vector was made of. says: findings the query names, with what the item's report says of them.
     """
 
     rank: int
@@ -72,6 +75,7 @@ class Hit:
     item: Item
     parts: int | None = None
     part_score: float | None = None
+    says: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,8 @@ from embedstore.engine.workspace import Workspace
 from embedstore.errors import UsageError
 from embedstore.evaluation.arrays import F64, NO_LABEL
 from embedstore.evaluation.concept import Domain, change_of
-from embedstore.evaluation.priors import estimate_shift, fit_temperature
+from embedstore.evaluation.intervals import Estimate
+from embedstore.evaluation.priors import estimate_shift, fit_temperature, likelihood_gain
 from embedstore.evaluation.proportions import proportion
 from embedstore.evaluation.shift_sides import FEWEST_PATIENTS, Sides
 from embedstore.evaluation.splits import patient_folds
@@ -145,22 +146,45 @@ def _shares(
     labelled: tuple[ImageRows, I64],
     seed: int,
 ) -> dict[str, Any]:
-    """Per class: its share in the reference, estimated among the new, observed where they have labels."""
+    """Per class: its share in the reference, estimated among the new, observed where they have labels.
+
+    What was observed decides whether a share has moved; else the estimate, of a model that knows the classes.
+    """
+    rows, y = reference
+    gain = likelihood_gain(model.held_out, y, rows.patients, seed=seed)
+    knows = bool(gain.low > 0)
     estimated = estimate_shift(model.probabilities(new), model.prior, new.patients, seed=seed)
+    seen = labelled[0].n_patients >= FEWEST_PATIENTS
     found = []
     for c, name in enumerate(classes):
-        before = proportion("share", reference[1] == c, reference[0].patients)
-        row: dict[str, Any] = {
-            "class": name,
-            "reference": before.to_json(),
-            "estimated": estimated[c].to_json(),
-            "observed": None,
-            "moved": bool(estimated[c].low > before.high or estimated[c].high < before.low),
-        }
-        if len(labelled[1]):
-            row["observed"] = proportion("share", labelled[1] == c, labelled[0].patients).to_json()
-        found.append(row)
-    return {"shifted": any(row["moved"] for row in found), "classes": found}
+        before = proportion("share", y == c, rows.patients)
+        observed = proportion("share", labelled[1] == c, labelled[0].patients) if len(labelled[1]) else None
+        now = observed if seen else estimated[c] if knows else None
+        found.append(
+            {
+                "class": name,
+                "reference": before.to_json(),
+                "estimated": estimated[c].to_json() if knows else None,
+                "observed": observed.to_json() if observed else None,
+                "moved": _apart(before, now),
+            }
+        )
+    moved = {row["moved"] for row in found}
+    return {
+        "shifted": True in moved,
+        "told": moved != {None},
+        "model_knows": knows,
+        "decided_by": "observed" if seen else "estimated" if knows else None,
+        "gain": gain.to_json(),
+        "classes": found,
+    }
+
+
+def _apart(before: Estimate, now: Estimate | None) -> bool | None:
+    """Whether two intervals do not meet; None where one is missing."""
+    if now is None or np.isnan([before.low, before.high, now.low, now.high]).any():
+        return None
+    return now.low > before.high or now.high < before.low
 
 
 def _concept(

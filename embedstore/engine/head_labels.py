@@ -2,67 +2,85 @@
 
 from __future__ import annotations
 
-import csv
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from embedstore.contracts.query import Item
 from embedstore.errors import BadInputFile
+from embedstore.readers.sources import DEFAULT_LIMITS
+from embedstore.readers.table_rows import TableRow, read_rows
+
+_ID = "id"
 
 
 def labels_from_file(path: Path, items: Sequence[Item]) -> list[str | None]:
-    """One label per item, None where the file says nothing.
+    """One label per item, None where the file says nothing or says NA.
 
-    The file is a CSV with a column `label` and a column `id` or `path`; a path may be a bare file name where
-    only one of the items bears it. Raises BadInputFile for an unreadable file, for two rows that contradict
-    each other, and for a bare name that several items bear.
+    The file is a table as `ingest` reads them, with a column `label` and a column `id` or `path`. A path is
+    whole, taken from the table's folder, or the end of the path of one item only. Raises BadInputFile for a
+    file that cannot be read, for two rows that contradict each other, for a path that several items end in,
+    and when no row names an item.
     """
-    rows = _rows(path)
-    names = set(rows[0]) if rows else set()
-    key = "id" if "id" in names else "path" if "path" in names else None
-    if key is None or "label" not in names:
+    rows = read_rows(path, {}, DEFAULT_LIMITS)
+    if not any(row.header.label is not None for row in rows):
+        raise BadInputFile(f"{path}: no row has a label; needs a column 'label' and a column 'id' or 'path'")
+    if any(_ID in row.header.extra for row in rows):
+        places = {item.id: n for n, item in enumerate(items)}
+        found = [_by_id(row, places) for row in rows]
+    elif any(row.path is not None for row in rows):
+        files = _Files(path, items)
+        found = [files.of(row) for row in rows]
+    else:
         raise BadInputFile(f"{path}: needs a column 'label' and a column 'id' or 'path'")
-    said = _said(path, rows, key)
-    if key == "id":
-        return [_label(said, str(item.id)) for item in items]
-    shared = Counter(Path(item.path).name for item in items)
-    return [_by_path(path, said, item, shared) for item in items]
+    if not any(found):
+        example = f"; they are like {items[0].path}" if items else ""
+        raise BadInputFile(f"{path}: no row names an image that is looked at{example}")
+    return _joined(path, rows, found, len(items))
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            return list(csv.DictReader(stream))
-    except OSError as error:
-        raise BadInputFile(f"{path}: cannot be read: {error.strerror}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise BadInputFile(f"{path}: not a UTF-8 CSV ({type(error).__name__})") from None
+def _joined(
+    path: Path, rows: Sequence[TableRow], found: Sequence[Sequence[int]], n_items: int
+) -> list[str | None]:
+    said: dict[int, TableRow] = {}
+    for row, places in zip(rows, found, strict=True):
+        for place in places:
+            before = said.setdefault(place, row)
+            if before.header.label != row.header.label:
+                raise BadInputFile(
+                    f"{path}: lines {before.line} and {row.line} give one image two labels; keep one"
+                )
+    return [said[n].header.label if n in said else None for n in range(n_items)]
 
 
-def _said(path: Path, rows: Sequence[Mapping[str, str]], key: str) -> dict[str, tuple[int, str]]:
-    """What is named, with its row (from 1, the header not counted) and label."""
-    said: dict[str, tuple[int, str]] = {}
-    for number, row in enumerate(rows, 1):
-        before = said.setdefault(row[key], (number, row["label"]))
-        if before[1] != row["label"]:
-            raise BadInputFile(f"{path}: rows {before[0]} and {number} give one image two labels; keep one")
-    return said
+def _by_id(row: TableRow, places: Mapping[int, int]) -> Sequence[int]:
+    told = row.header.extra.get(_ID)
+    return [places[told]] if isinstance(told, int) and told in places else []
 
 
-def _label(said: Mapping[str, tuple[int, str]], name: str) -> str | None:
-    return said[name][1] if name in said else None
+class _Files:
+    """Items by the files they were met in. A row about a file means all of its slices or frames."""
 
+    def __init__(self, table: Path, items: Sequence[Item]) -> None:
+        self._table = table.absolute()
+        self._items: dict[str, list[int]] = {}
+        self._named: dict[str, set[str]] = {}
+        for place, item in enumerate(items):
+            for own in dict.fromkeys((item.path, *item.paths)):
+                self._items.setdefault(own, []).append(place)
+                self._named.setdefault(PurePath(own).name, set()).add(own)
 
-def _by_path(
-    path: Path, said: Mapping[str, tuple[int, str]], item: Item, shared: Mapping[str, int]
-) -> str | None:
-    for own in (item.path, *item.paths):
-        if own in said:
-            return said[own][1]
-    name = Path(item.path).name
-    if name in said and shared[name] > 1:
-        raise BadInputFile(
-            f"{path}: row {said[name][0]} names {shared[name]} stored images; give their whole paths, or ids"
-        )
-    return _label(said, name)
+    def of(self, row: TableRow) -> Sequence[int]:
+        """The items of a row: by whole path, else by the end of one."""
+        if row.path is None:
+            return []
+        told = row.path.replace("\\", "/").removeprefix("./")
+        for whole in (row.path, told, str(self._table.parent / told)):
+            if whole in self._items:
+                return self._items[whole]
+        named = self._named.get(PurePath(told).name, set())
+        alike = {tuple(self._items[own]) for own in named if own.endswith(f"/{told}")}
+        if len(alike) > 1:
+            raise BadInputFile(
+                f"{self._table}: line {row.line} names {len(alike)} stored images; give whole paths, or ids"
+            )
+        return next(iter(alike), ())

@@ -17,6 +17,7 @@ from embedstore.engine.bridges import OpenBridge, bridge_between
 from embedstore.engine.encoders import tower_of
 from embedstore.engine.indexing import gatherer
 from embedstore.engine.ranges import range_in_file
+from embedstore.engine.said import asked_in, saying
 from embedstore.engine.workspace import Workspace
 from embedstore.errors import BridgeMissing, NotFound, ReadFailure, UsageError
 from embedstore.indexes.search import search_groups, search_vectors
@@ -49,15 +50,20 @@ def search(workspace: Workspace, query: Query) -> Answer:
     """
     check(query)
     where = parse_where(query.where) if query.where is not None else None
+    asked = asked_in(query)
     aim = aim_of(workspace, query)
     allow = _allowed(workspace, query, where, aim.space)
+    if query.says:
+        allow = saying(workspace.catalog, aim.space.id, allow, asked, query.says)
     ids, scores, exact = nearest(workspace, query, aim, allow)
     catalog = workspace.catalog
     items = catalog.items(catalog.vector_items(aim.space.id, ids).items.tolist())
     hits = tuple(
-        Hit(rank=rank, score=float(score), item=item)
+        Hit(rank=rank, score=float(score), item=item, says=asked.said(item.report))
         for rank, (score, item) in enumerate(zip(scores, items, strict=True), 1)
     )
+    spoken = asked.note([hit.says for hit in hits], query.says)
+    notes = (_read_as(aim), spoken, _unused_bridge(workspace, query, aim))
     return Answer(
         query=query,
         space=aim.space.fingerprint,
@@ -66,7 +72,7 @@ def search(workspace: Workspace, query: Query) -> Answer:
         matched=len(allow),
         hits=hits,
         bridge=aim.bridge.summary if aim.bridge else None,
-        note="; ".join(filter(None, (_read_as(aim), _unused_bridge(workspace, query, aim)))),
+        note="; ".join(filter(None, notes)),
         read_as=_parts(aim.polarity),
     )
 
@@ -87,6 +93,8 @@ def check(query: Query) -> None:
         raise UsageError("give exactly one of --image, --text and --like")
     if query.k < 1:
         raise UsageError(f"-k must be at least 1, not {query.k}")
+    if query.says is not None and (query.text is None or query.within == "wholes"):
+        raise UsageError("--says goes by a finding named in --text, among images or reports")
     if query.pool is not None and query.within != "wholes":
         raise UsageError("--pool is about wholes; look for them with --in wholes")
 

@@ -7,10 +7,11 @@ from numpy.typing import ArrayLike
 
 from embedstore.errors import UsageError
 from embedstore.evaluation.arrays import F64, I64, Groups, group_codes, same_length
-from embedstore.evaluation.intervals import BOOTSTRAP, Estimate, resampled
+from embedstore.evaluation.intervals import BOOTSTRAP, Estimate, bootstrap_mean, resampled
 
 _STEPS = 2000
 _CLOSE = 1e-7
+_EDGE = 1e-4  # an estimate this near to 0 or 1 is an edge that EM ran to; its resamples run there too
 SHIFT_RESAMPLES = 200
 EM = f"expectation maximisation (Saerens et al. 2002), {BOOTSTRAP}"
 
@@ -59,7 +60,8 @@ def estimate_shift(
 ) -> tuple[Estimate, ...]:
     """The share of each of K classes among new rows, with intervals over patients; no label is needed.
 
-    n_positives is None: nobody knows them. Only as good as the probabilities' calibration.
+    n_positives is None: nobody knows them. Only as good as the probabilities' calibration, and without an
+    interval where it ran to 0 or 1: there the resamples agree whatever the truth.
     """
     prob, people = np.asarray(probabilities, dtype=np.float64), group_codes(patients)
     same_length(probabilities=prob, patients=people)
@@ -72,6 +74,8 @@ def estimate_shift(
     low, high = np.full((2, prob.shape[1]), np.nan)
     if len(drawn):
         low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    edge = np.minimum(found, 1 - found) < _EDGE
+    low, high = np.where(edge, np.nan, low), np.where(edge, np.nan, high)
     return tuple(
         Estimate(
             metric="share",
@@ -84,9 +88,22 @@ def estimate_shift(
             n_positives=None,
             method=EM,
             resamples=resamples,
+            note="at the edge, where it says little" if edge[c] else "",
         )
         for c in range(prob.shape[1])
     )
+
+
+def likelihood_gain(probabilities: ArrayLike, y: ArrayLike, patients: Groups, *, seed: int = 0) -> Estimate:
+    """How much more likely (mean log, nats) held-out probabilities make the classes than their shares do.
+
+    Where the interval does not lie above 0 the probabilities know nothing of the classes, and shares found
+    with them are made of noise.
+    """
+    prob, truth = np.asarray(probabilities, dtype=np.float64), np.asarray(y, dtype=np.int64)
+    shares = np.bincount(truth, minlength=prob.shape[1]) / len(truth)
+    told = np.maximum(prob[np.arange(len(truth)), truth], 1e-12)
+    return bootstrap_mean("likelihood_gain", np.log(told / shares[truth]), patients, seed=seed)
 
 
 def fit_temperature(logits: ArrayLike, y: ArrayLike) -> float:

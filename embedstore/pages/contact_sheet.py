@@ -99,7 +99,7 @@ def _card(hit: Hit, thumbnails: Thumbnails) -> _Card:
         is_image=is_image,
         image=thumbnails(item.id) if is_image else None,
         title=item.patient if item.patient_known else "patient unknown",
-        lines=tuple(_lines(item)),
+        lines=(*_lines(item), *(f"report: {name} {said}" for name, said in hit.says.items())),
         report=item.report or "",
         columns=tuple(_columns(item)),
     )

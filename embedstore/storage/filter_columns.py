@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-ColumnKind = Literal["text", "number", "flag", "attribute"]
+ColumnKind = Literal["text", "date", "number", "flag", "attribute"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ FILTER_COLUMNS: tuple[FilterColumn, ...] = (
     FilterColumn("body_part", "text", "BodyPartExamined (0018,0015)"),
     FilterColumn("laterality", "text", "'L', 'R' or 'B'"),
     FilterColumn("view", "text", "ViewPosition (0018,5101): 'PA', 'AP', ..."),
-    FilterColumn("study_date", "text", "date of the study, '2024-05-31'"),
+    FilterColumn("study_date", "date", "date of the study, '2024-05-31'"),
     FilterColumn("study_description", "text", "StudyDescription (0008,1030)"),
     FilterColumn("series_description", "text", "SeriesDescription (0008,103E)"),
     FilterColumn("age", "number", "age in years"),
@@ -57,7 +57,7 @@ FILTER_COLUMNS: tuple[FilterColumn, ...] = (
     FilterColumn("columns", "number", "Columns (0028,0011), pixels"),
     FilterColumn("spacing_row_mm", "number", "distance of rows, mm"),
     FilterColumn("spacing_col_mm", "number", "distance of columns, mm"),
-    FilterColumn("acquisition_date", "text", "date of the acquisition (0008,0022)"),
+    FilterColumn("acquisition_date", "date", "date of the acquisition (0008,0022)"),
     FilterColumn("slice_thickness_mm", "number", "SliceThickness (0018,0050), mm"),
     FilterColumn("kvp", "number", "KVP (0018,0060), peak kilovoltage"),
     FilterColumn("field_strength_t", "number", "MagneticFieldStrength (0018,0087), tesla"),

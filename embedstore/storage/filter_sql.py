@@ -85,6 +85,11 @@ def _json_type_postgresql(element: _JsonType, compiler: Any, **kw: Any) -> str:
     return f"jsonb_typeof({compiler.process(column, **kw)} -> {compiler.process(name, **kw)})"
 
 
+def has_attribute(name: str) -> ColumnElement[bool]:
+    """Whether an item has an attribute of this name."""
+    return _JsonType(Item.extra, name).is_not(None)
+
+
 def _attribute(node: Compare | Member | Like | Null, name: str) -> ColumnElement[bool]:
     """Text members compare as text, number members as numbers, whichever way the literal is written."""
     kind = _JsonType(Item.extra, name)

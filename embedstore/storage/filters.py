@@ -2,9 +2,10 @@
 
 SQL's three-valued logic: a condition on an unknown value is neither true nor false, and only what is true
 passes. Text compares by code point, LIKE ignores the case of ASCII letters (`%`, `_`, escape `\\`). A number
-given for a text column is compared as it is written. `attr.NAME` compares numbers with numbers and text with
-text; a number given for a text value is compared as it is written, a text that is a number with a number
-value as that number, anything else is unknown. `path` is true when any path of the item makes it true.
+given for a text column is compared as it is written, a date as YYYY-MM-DD. `attr.NAME` compares numbers with
+numbers and text with text; a number given for a text value is compared as it is written, a text that is a
+number with a number value as that number, true with 1 and 'true', anything else is unknown. `path` is true
+when any path of the item makes it true.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -158,6 +160,8 @@ class _Build(Transformer[Token, Node]):
     def compare(self, found: list[Any]) -> Node:
         column, operator, value = found
         written = _OPERATORS.get(str(operator), str(operator))
+        if _kind(column) == "attribute" and isinstance(value.value, bool) and written in ("=", "!="):
+            return Member(column, _flags(value.value is (written == "=")))
         return Compare(column, written, _fitting(column, value, ordered=written not in ("=", "!=")))
 
     def member(self, found: list[Any]) -> Node:
@@ -169,7 +173,7 @@ class _Build(Transformer[Token, Node]):
 
     def like(self, found: list[Any]) -> Node:
         column, pattern = found[0], _unquoted(found[1])
-        if _kind(column) not in ("text", "attribute"):
+        if _kind(column) not in ("text", "date", "attribute"):
             raise FilterError(f"like compares text, and '{column}' is a number; use = < > or between")
         if len(pattern) - len(pattern.rstrip("\\")) & 1:
             raise FilterError(
@@ -207,6 +211,23 @@ class _Build(Transformer[Token, Node]):
         return Tree(data, children, meta)
 
 
+def _flags(truth: bool) -> tuple[Literal, ...]:
+    """How tables write true or false."""
+    words = (str(truth), str(truth).lower(), str(truth).upper())
+    return (Literal(int(truth), str(int(truth))), *(Literal(word) for word in words))
+
+
+def _date(column: str, value: Literal) -> Literal:
+    """A whole date, so that before and after mean what they say; DICOM's DA form too (PS3.5 section 6.2)."""
+    written = value.value if isinstance(value.value, str) else value.written
+    try:
+        return Literal(date.fromisoformat(written).isoformat())
+    except ValueError:
+        raise FilterError(
+            f"'{column}' is a date: write '2024-05-31' in place of '{written}', or {column} like '2024-05%'"
+        ) from None
+
+
 def _unquoted(token: Token) -> str:
     text = str(token)[1:-1].replace("''", "'")
     if "\0" in text:
@@ -221,6 +242,8 @@ def _kind(column: str) -> str:
 def _fitting(column: str, value: Literal, ordered: bool) -> Literal:
     """The literal as the column compares it. Raises FilterError where no comparison makes sense."""
     kind, given = _kind(column), value.value
+    if kind == "date":
+        return _date(column, value)
     if kind == "attribute":
         return Literal(int(given), str(int(given))) if isinstance(given, bool) else value
     if kind == "flag":
@@ -232,5 +255,5 @@ def _fitting(column: str, value: Literal, ordered: bool) -> Literal:
             raise FilterError(f"'{column}' is a number; write it without quotes: {column} = 60")
         return value
     if isinstance(given, bool) or (ordered and not isinstance(given, str)):
-        raise FilterError(f"'{column}' is text; put the value in single quotes: {column} = '{value.written}'")
+        raise FilterError(f"'{column}' is text; put the value in single quotes: '{value.written}'")
     return Literal(given if isinstance(given, str) else value.written)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from embedstore.contracts.query import Item as ItemRecord
 from embedstore.contracts.record import HEADER_COLUMNS
 from embedstore.errors import FilterError, NotFound
 from embedstore.storage.chunks import chunked, id_array, id_arrays, unique
-from embedstore.storage.filter_columns import COLUMNS_BY_NAME
+from embedstore.storage.filter_columns import ATTRIBUTE_PREFIX, COLUMNS_BY_NAME
+from embedstore.storage.filter_sql import has_attribute
 from embedstore.storage.filters import Where
 from embedstore.storage.one_person import all_names, joined_names
 from embedstore.storage.records import Pairs
@@ -21,11 +23,13 @@ from embedstore.storage.tables import Conflict, Item, ItemSource, Link, Source, 
 
 _MANY = 50_000  # from here on reading the whole table beats asking for its rows
 
+_SAMPLE = 1_000  # items whose attributes are looked through for the nearest name
 _ID_BITS = 63  # of SQL's integers
 
 
 def select_items(connection: Connection, where: Where | None, kind: str | None) -> I64:
     """Sorted ids of the items that pass."""
+    _refuse_unknown(connection, where)
     return id_array(connection, select(Item.id).where(*_conditions(where, kind)))
 
 
@@ -42,6 +46,7 @@ def vector_ids(
     exclude_patients: Collection[str],
 ) -> I64:
     """Sorted ids of the space's vectors whose items pass: the allow-set of a search."""
+    _refuse_unknown(connection, where)
     query = select(Vector.id).where(Vector.space_id == space_id)
     conditions = _conditions(where, kind)
     if exclude_patients:
@@ -49,6 +54,20 @@ def vector_ids(
     if conditions:
         query = query.join(Item, Item.id == Vector.item_id).where(*conditions)
     return id_array(connection, query)
+
+
+def _refuse_unknown(connection: Connection, where: Where | None) -> None:
+    """Raise FilterError for an attribute that no item has: a misspelt one would answer with nothing."""
+    for column in where.columns if where is not None else ():
+        name = column.removeprefix(ATTRIBUTE_PREFIX)
+        if name == column or connection.execute(select(Item.id).where(has_attribute(name)).limit(1)).first():
+            continue
+        samples = connection.execute(select(Item.extra).limit(_SAMPLE)).scalars()
+        near = get_close_matches(name, {key for extra in samples for key in extra}, n=1)
+        hint = f"did you mean attr.{near[0]}? " if near else ""
+        raise FilterError(
+            f"no item of the store has attr.{name}; {hint}'embedstore inspect FILE' shows those of a file"
+        )
 
 
 def of_patients(patients: Collection[str]) -> ColumnElement[bool]:

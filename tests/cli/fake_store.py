@@ -132,6 +132,10 @@ DRIFT = DriftReport(
     ),
     label={
         "shifted": False,
+        "told": True,
+        "model_knows": True,
+        "decided_by": "estimated",
+        "gain": SHARE,
         "classes": [
             {"class": HOSTILE, "reference": SHARE, "estimated": SHARE, "observed": None, "moved": False}
         ],

@@ -44,9 +44,14 @@ def drifting(tmp_path_factory, ask):
                 if era == "dimmed":
                     label = ""
                 site = "AB"[patient % 2]
-                rows.append([name, f"{era}-{patient}", era, site, "Maker", label])
+                coin = (
+                    "heads" if (patient * 7 + number) % 5 < 2 else "tails"
+                )  # nothing to do with the picture
+                rows.append([name, f"{era}-{patient}", era, site, "Maker", label, coin])
     with (folder / "table.csv").open("w", newline="") as stream:
-        csv.writer(stream).writerows([["path", "patient_id", "era", "site", "manufacturer", "label"], *rows])
+        csv.writer(stream).writerows(
+            [["path", "patient_id", "era", "site", "manufacturer", "label", "coin"], *rows]
+        )
     with Store.create(folder / "store") as store:
         assert store.ingest(ask(folder / "images", metadata=(folder / "table.csv",))).failed == 0
         yield store
@@ -88,6 +93,20 @@ def test_other_pixels_are_covariate_shift_and_no_word_on_concept_without_labels(
     assert reasons == ["random"] * 3 + ["unlike the reference"] * 3
     patients = {drifting.item(row["id"]).patient for row in report.audit}
     assert len(patients) == 6
+
+
+def test_shares_are_not_estimated_by_a_model_that_knows_nothing(drifting):
+    found = asked(drifting, "same", label="attr.coin").label
+    assert found["gain"]["low"] <= 0
+    assert (found["model_knows"], found["decided_by"], found["shifted"]) == (False, "observed", False)
+    assert [row["estimated"] for row in found["classes"]] == [None, None]
+    assert all(row["observed"]["n_patients"] == PATIENTS for row in found["classes"])
+
+
+def test_what_was_observed_decides_and_without_labels_the_estimate(drifting):
+    assert asked(drifting, "same", label="label").label["decided_by"] == "observed"
+    blind = asked(drifting, "dimmed", label="label").label
+    assert (blind["model_knows"], blind["decided_by"]) == (True, "estimated")
 
 
 def test_other_labels_on_like_images_are_concept_shift(drifting):

@@ -36,11 +36,37 @@ def test_a_bare_name_that_only_one_image_bears(tmp_path):
 
 
 def test_a_bare_name_that_several_bear_is_refused(tmp_path):
-    with pytest.raises(BadInputFile, match=r"row 2 names 2 stored images"):
+    with pytest.raises(BadInputFile, match=r"line 3 names 2 stored images"):
         labels(tmp_path, "path,label\ny.png,1\nx.png,0\n")
 
 
 def test_two_labels_of_one_image_are_refused_and_repeats_are_not(tmp_path):
-    with pytest.raises(BadInputFile, match="rows 1 and 3"):
+    with pytest.raises(BadInputFile, match="lines 2 and 4"):
         labels(tmp_path, "path,label\nA/x.png,1\nA/y.png,1\nA/x.png,0\n")
     assert labels(tmp_path, "path,label\nA/x.png,1\nA/x.png,1\n")[0] == "1"
+
+
+def test_tables_are_read_as_ingest_reads_them(tmp_path):
+    """Semicolons, spellings of nothing, other names of the columns, paths from the table's folder."""
+    assert labels(tmp_path, "filename;diagnosis\nA/x.png;1\nA/y.png;NaN\nB/x.png;N/A\n") == ["1", None, None]
+    own = (Stored(1, f"{tmp_path}/A/x.png"), Stored(2, f"/elsewhere{tmp_path}/A/x.png"))
+    assert labels(tmp_path, "path,label\nA/x.png,sick\n", own) == ["sick", None]
+
+
+def test_a_path_means_every_part_of_its_file(tmp_path):
+    slices = (Stored(1, "/v/ct.nii"), Stored(2, "/v/ct.nii"), Stored(3, "/v/mr.nii"))
+    assert labels(tmp_path, "path,label\nct.nii,sick\n", slices) == ["sick", "sick", None]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("path,label\nC/z.png,1\n", "no row names an image that is looked at; they are like A/x.png"),
+        ("path,grade\nA/x.png,1\n", "no row has a label"),
+        ("name,label\nA/x.png,1\n", "needs a column 'label' and a column 'id' or 'path'"),
+        ("", "the table is empty"),
+    ],
+)
+def test_what_labels_nothing_is_refused(tmp_path, text, says):
+    with pytest.raises(BadInputFile, match=says):
+        labels(tmp_path, text)

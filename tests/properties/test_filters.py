@@ -14,7 +14,9 @@ from embedstore.storage.filter_columns import FILTER_COLUMNS
 from embedstore.storage.filters import parse_where
 from embedstore.storage.tables import Base, Item, ItemSource, Source
 
-TEXTS = st.sampled_from(["CR", "cr", "CT", "", "O'Neill", "100%", "a_b", "Ö", "1", "60", "1.50", "\\"])
+TEXTS = st.sampled_from(
+    ["CR", "True", "cr", "CT", "", "O'Neill", "100%", "a_b", "Ö", "1", "60", "1.50", "\\"]
+)
 NUMBERS = st.sampled_from([0, 1, -3, 60, 60.5, 1e3])
 ATTRIBUTES = st.dictionaries(st.sampled_from(["grade", "two words"]), TEXTS | NUMBERS, max_size=2)
 ROWS = st.lists(
@@ -59,7 +61,9 @@ CONDITIONS = st.one_of(
     st.builds(
         "{} is {}null".format, st.sampled_from(["age", "site", "attr.grade"]), st.sampled_from(["", "not "])
     ),
-    st.sampled_from(["patient_known = true", "patient_known != 1"]),
+    st.sampled_from(
+        ["patient_known = true", "patient_known != 1", "attr.grade = true", "attr.grade != false"]
+    ),
 )
 FILTERS = st.recursive(
     CONDITIONS,
@@ -143,11 +147,23 @@ def test_every_header_column_can_be_filtered_by():
         ("", "empty"),
         ("not " * 500 + "age = 1", "too complicated"),
         ("(" * 100 + "age = 1" + ")" * 100, "too complicated"),
+        ("study_date > '01.02.2020'", "write '2024-05-31' in place of '01.02.2020'"),
+        ("study_date >= 2020", "write '2024-05-31' in place of '2020'"),
+        ("acquisition_date in ('2020-02-30')", "in place of '2020-02-30'"),
     ],
 )
 def test_errors_say_what_to_do(text, says):
     with pytest.raises(FilterError, match=says.replace("?", r"\?")):
         parse_where(text)
+
+
+def test_dates_compare_as_dates_and_true_as_tables_write_it():
+    assert parse_where("study_date = 20240531").text == "study_date = '2024-05-31'"
+    flagged = parse_where("attr.icu = true")
+    rows = [{"extra": {"icu": said}} for said in ("True", "TRUE", "true", 1, "1", "False", 0, "yes")]
+    assert [flagged.matches(row) for row in rows] == [True] * 5 + [False] * 3
+    assert [parse_where("attr.icu != true").matches(row) for row in rows] == [*[False] * 5, True, True, False]
+    assert not parse_where("attr.icu != true").matches({"extra": {}})
 
 
 def test_injection_is_just_text(engine):

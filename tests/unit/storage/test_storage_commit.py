@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from embedstore.contracts.record import HEADER_COLUMNS
-from embedstore.errors import NotFound, SpaceMismatch, UsageError
+from embedstore.errors import FilterError, NotFound, SpaceMismatch, UsageError
 from embedstore.storage import commit as commit_module
 from embedstore.storage.batches import Assertion, IngestBatch, NewVectors, Problem
 from embedstore.storage.catalog import Catalog
@@ -419,3 +419,13 @@ def test_a_dual_encoder_has_one_space_of_both_kinds(catalog: Catalog) -> None:
     first, second = catalog.ensure_space(spec, "image"), catalog.ensure_space(spec, "text")
     assert first.id == second.id
     assert (first.kinds, second.kinds) == (("image",), ("image", "text"))
+
+
+def test_an_attribute_no_item_has_is_named_with_the_nearest(catalog: Catalog, images: SpaceRow) -> None:
+    catalog.commit(batch_of([1], images, extra={"effusion": 1}))
+    assert catalog.select_items(parse_where("attr.effusion = true")).tolist() == [1]
+    for ask in (catalog.select_items, lambda where: catalog.vector_ids(images.id, where)):
+        with pytest.raises(
+            FilterError, match=r"no item of the store has attr\.efusion; did you mean attr\.effusion"
+        ):
+            ask(parse_where("attr.efusion = 1"))
