@@ -2,8 +2,8 @@
 
 python benchmarks/worked_example.py DATA [--out FOLDER] [--encoder starter] [--workers 1]
 
-DATA: a folder with MANIFEST.csv (path, label, patient_group, site, split, view, report_text, extra), chest films
-of several sites below cxr/, fundus pictures below fundus/idrid448/ and medmnist/pneumoniamnist_trainval.npz.
+DATA: a folder with MANIFEST.csv (path, label, patient_group, site, split, view, report_text, extra), films
+below cxr/, fundus pictures below fundus/idrid448/ and medmnist/pneumoniamnist_trainval.npz.
 Writes the evaluation of each head as a page into FOLDER when it is given. Prints one JSON object.
 """
 
