@@ -55,10 +55,10 @@ without_copies = click.option(
 @store_options
 @click.pass_obj
 def compare(shell: Shell, /, **options: Any) -> None:
-    """Rank encoders on your own images: neighbours, linear probe, cost and licence.
+    """Rank encoders on your own images.
 
-    One is only called better where the paired interval of the difference, by patient, excludes 0. The images
-    must have been ingested with each encoder.
+    By their neighbours and a linear probe, beside cost and licence. One is only called better where the
+    paired interval of the difference, by patient, excludes 0. The images must be ingested with each encoder.
     """
     from embedstore.engine.comparison_records import EncoderComparisonRequest
 

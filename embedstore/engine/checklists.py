@@ -162,11 +162,11 @@ def _answers(parts: Mapping[str, Any]) -> Mapping[str, str]:
         "metrics": ", ".join(parts["metrics"]),
         "intervals": "95 % intervals by patient; the method stands beside each number",
         "robustness": "subgroups, metadata-only baseline, how far scores follow metadata, shuffled labels",
-        "internal": "" if internal is None else f"{internal} on {validation.internal_by}",
-        "external": "" if external is None else str(external),
+        "internal": "" if internal is None else f"on {validation.internal_by}: chapter 2",
+        "external": "" if external is None else f"on {_sites(tested)}: chapter 2",
         "numbers": f"{sides}; per class {_words(trained['per_class'])} and {_words(tested['per_class'])}",
         "subgroups": "a table by " + ", ".join(_attributes(parts)) if _attributes(parts) else "",
-        "performance": "; ".join(_first(parts)),
+        "performance": "every number with its interval, n and method: chapters 2 to 4",
         "limits": "; ".join(parts["notes"]),
         "availability": "embedstore is Apache-2.0; the head is stored as JSON and plain arrays",
         "predictors": "the vector of the image alone; no clinical variable",
@@ -178,13 +178,6 @@ def _answers(parts: Mapping[str, Any]) -> Mapping[str, str]:
         f"testing: {_sites(tested)}, {_words(tested['per_class'])}",
         "poor_input": "what cannot be read or encoded is a recorded failure and gets no prediction",
     }
-
-
-def _first(parts: Mapping[str, Any]) -> list[str]:
-    name, found = next(iter(parts["metrics"].items()))
-    if found["low"] is None:
-        return [f"{name} {found['value']}"]
-    return [f"{name} {found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]", "all in the table"]
 
 
 def _attributes(parts: Mapping[str, Any]) -> list[str]:

@@ -73,13 +73,13 @@ def _people(document: EvaluationDocument) -> Section:
         ("split", _counts({k: v for k, v in document.split.items() if v is not None})),
         (
             "patient-disjoint",
-            _said(split["patient_disjoint"]) + (" (assumed)" if split["assumed_independent"] else ""),
+            _said(split["patient_disjoint"] or None) + (" (assumed)" if split["assumed_independent"] else ""),
         ),
         ("site-disjoint", _said(split["site_disjoint"])),
         ("near-duplicates across the split", _copies(split)),
         (
             "unsealed",
-            f"{unsealed['times']} times since {unsealed['first'][:10]}, by: {', '.join(unsealed['heads'])}",
+            f"{unsealed['times']} in all since {unsealed['first'][:10]}, by: {', '.join(unsealed['heads'])}",
         ),
     )
     return Section(

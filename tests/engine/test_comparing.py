@@ -14,6 +14,7 @@ from embedstore.engine.requests import HeadRequest
 from embedstore.engine.store import Store
 from embedstore.errors import LeakageRefused, UsageError
 from embedstore.storage.batches import IngestBatch, NewVectors
+from tests.metric_schema import unbacked
 from tests.unit.storage.storagekit import bound_spec
 
 TO_B = "site = 'B'"
@@ -40,7 +41,7 @@ def own(filled_path, tmp_path):
 def compared(store, *encoders, **more):
     request = {"target": "bright", "test_where": TO_B, "k": 5, **more}
     found = store.compare_encoders(EncoderComparisonRequest(encoders=encoders, **request))
-    json.dumps(plain(found.to_json()), allow_nan=False)
+    assert list(unbacked(json.loads(json.dumps(plain(found.to_json()), allow_nan=False)))) == []
     return found
 
 
