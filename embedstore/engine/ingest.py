@@ -20,9 +20,9 @@ from embedstore.engine.deidentified import STAGE
 from embedstore.engine.embedding import Embedded, EmbedWork, Forward, embed_beside
 from embedstore.engine.executors import executor, reading_executor
 from embedstore.engine.grouping import in_groups, in_growing_groups
+from embedstore.engine.hopeless import Hopeless
 from embedstore.engine.pace import Pace, SourceCount
 from embedstore.engine.precision import APPROXIMATE, IMAGES, PrecisionCheck
-from embedstore.engine.hopeless import Hopeless
 from embedstore.engine.reading import Subject, Task
 from embedstore.engine.recording import Found, Recorder
 from embedstore.engine.requests import IngestReport, IngestRequest, Progress, silent
