@@ -17,6 +17,9 @@ HOSTS |= {"mae": "facebookresearch", "dinov2": "facebookresearch"}
 MODALITIES = {
     "OP": "fundus photography",
     "OPT": "optical coherence tomography",
+    "CR": "radiography",
+    "DX": "radiography",
+    "SM": "pathology slides",
     "CT": "CT",
     "MR": "MR",
     "US": "ultrasound",
@@ -54,7 +57,7 @@ def page() -> Iterator[str]:
 
 def _row(spec: EncoderSpec, found: Mapping[str, Any] | None) -> Iterator[str]:
     yield f"[`{spec.name}`](#{spec.name})"
-    yield ", ".join(MODALITIES.get(one, one) for one in spec.modalities) or "no one modality"
+    yield ", ".join(dict.fromkeys(MODALITIES.get(one, one) for one in spec.modalities)) or "no one modality"
     yield ", ".join(f"{tower.dim or tower.published_dim or 'varies'} {tower.kind}" for tower in spec.towers)
     tower = spec.tower("image")
     yield Recipe.from_json(tower.preprocess).describe() if tower and tower.preprocess else "the weights say"

@@ -10,6 +10,7 @@ from typing import Literal
 
 DEFAULT_STORE = Path("embedstore-data")
 DEFAULT_ENCODER = "starter"
+DEFAULT_CACHE = Path("~/.cache/embedstore").expanduser()
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +18,8 @@ class Limits:
     """What a reader may allocate before it has seen that a file is honest.
 
     max_pixels: pixels of one decoded image or frame (default as Pillow's own error threshold).
-    max_file_bytes: bytes of one file or archive member held in memory.
+    max_file_bytes: bytes of one file held whole, of one archive member, and of voxels that are unpacked.
+      Slides, DICOM objects and plain volumes are read piece by piece and may be larger.
     max_members: members of one archive.
     max_text_chars: characters of one report.
     """
@@ -34,12 +36,15 @@ class Settings:
 
     store: folder of the store (`EMBEDSTORE_STORE`, default `./embedstore-data`).
     weights: folder searched for pretrained weights (`EMBEDSTORE_WEIGHTS`), or None.
+    cache: folder for what can be made again from weights (`EMBEDSTORE_CACHE`, else `embedstore` in
+      `XDG_CACHE_HOME` or `~/.cache`).
     reading: "apart" reads files in a process of its own, which is killed when a file makes it hang; "inline"
       (`EMBEDSTORE_READING=inline`) reads in this process, for debuggers and for many small ingests.
     """
 
     store: Path = DEFAULT_STORE
     weights: Path | None = None
+    cache: Path = DEFAULT_CACHE
     reading: Literal["apart", "inline"] = "apart"
     limits: Limits = Limits()
 
@@ -48,8 +53,10 @@ class Settings:
         """Read the settings from `environ` (default: the process environment)."""
         env = os.environ if environ is None else environ
         weights = env.get("EMBEDSTORE_WEIGHTS")
+        caches = env.get("XDG_CACHE_HOME")
         return cls(
             store=Path(env.get("EMBEDSTORE_STORE") or DEFAULT_STORE),
             weights=Path(weights) if weights else None,
+            cache=Path(env.get("EMBEDSTORE_CACHE") or (f"{caches}/embedstore" if caches else DEFAULT_CACHE)),
             reading="inline" if env.get("EMBEDSTORE_READING") == "inline" else "apart",
         )

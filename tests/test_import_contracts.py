@@ -32,6 +32,7 @@ OFFENCES = [
     ("plugins", "embedstore_starter", "embedstore.readers.dicom"),
     ("plugins", "embedstore_clip", "embedstore.storage.database"),
     ("plugins-apart", "embedstore_clip", "embedstore_starter"),
+    ("plugins-share", "embedstore_torch.forward", "embedstore_timm"),
 ]
 
 

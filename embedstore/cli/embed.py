@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from embedstore.cli.cuts import cut_of, cut_options
+from embedstore.cli.loading import choice_of, load_options
 from embedstore.cli.shell import Shell, encoder_option, shared_options
 
 if TYPE_CHECKING:
@@ -35,14 +36,7 @@ def _box(ctx: click.Context, parameter: click.Parameter, value: str | None) -> t
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH...")
 @encoder_option("Encoder for images; 'starter' by default.")
-@click.option("--weights", type=click.Path(path_type=Path, exists=True), help="Weights of --encoder.")
-@click.option(
-    "--profile",
-    metavar="NAME",
-    default="default",
-    show_default=True,
-    help="Preprocessing profile of the encoder.",
-)
+@load_options
 @cut_options
 @click.option(
     "--box",
@@ -62,13 +56,6 @@ def _box(ctx: click.Context, parameter: click.Parameter, value: str | None) -> t
     "--pool",
     metavar="HOW",
     help="One vector for each volume, loop or slide: mean, max, mean:COLUMN, mean:region.",
-)
-@click.option(
-    "--threads",
-    metavar="N",
-    type=click.IntRange(0),
-    default=0,
-    help="Threads of the encoder; 0 lets it choose.",
 )
 @click.option(
     "--out", metavar="FILE.npz", type=click.Path(path_type=Path, dir_okay=False), help="Write them."
@@ -107,15 +94,10 @@ def _check(out: Path | None, options: dict[str, Any]) -> None:
 def _request(paths: tuple[Path, ...], options: dict[str, Any]) -> EmbedRequest:
     from embedstore.engine.embed import EmbedRequest
     from embedstore.engine.pooling import Pooling
-    from embedstore.engine.requests import EncoderChoice
     from embedstore.settings import DEFAULT_ENCODER
 
-    encoder = EncoderChoice(
-        name=options["encoder"] or DEFAULT_ENCODER,
-        weights=options["weights"],
-        profile=options["profile"],
-        threads=options["threads"],
-    )
+    encoder = choice_of({**options, "encoder": options["encoder"] or DEFAULT_ENCODER})
+    assert encoder is not None
     return EmbedRequest(
         paths=paths,
         encoder=encoder,

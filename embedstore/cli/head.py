@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from embedstore.cli.head_text import card_lines, report_lines
+from embedstore.cli.compare import compare_heads
+from embedstore.cli.head_evaluate import evaluate
+from embedstore.cli.head_text import card_lines
 from embedstore.cli.lazy import PlainGroup
 from embedstore.cli.shell import Shell, encoder_option, input_file, store_options, where_option
 
@@ -114,16 +116,8 @@ def fit(shell: Shell, /, targets: tuple[str, ...], **options: Any) -> None:
     shell.answer(asdict(card), text)
 
 
-@head.command()
-@click.argument("name")
-@where_option("Only these of the held-out images.")
-@store_options
-@click.pass_obj
-def evaluate(shell: Shell, name: str, where: str | None) -> None:
-    """Measure a head on patients it was not fitted on, with 95 % intervals by patient."""
-    with shell.opened() as store:
-        report = store.evaluate_head(name, where)
-    shell.answer(asdict(report), lambda: report_lines(report))
+head.add_command(evaluate)
+head.add_command(compare_heads)
 
 
 @head.command()

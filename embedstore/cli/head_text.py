@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from embedstore.cli.output import Renderable
-    from embedstore.engine.requests import HeadCard, HeadReport
+    from embedstore.engine.requests import HeadCard
 
 
 def card_lines(card: HeadCard) -> Iterator[Renderable]:
@@ -27,7 +27,8 @@ def _words(value: Any) -> Any:
     return f"{value:.4g}" if isinstance(value, float) else value
 
 
-def _control(control: Mapping[str, Any]) -> str:
+def control_line(control: Mapping[str, Any]) -> str:
+    """The fits to shuffled labels, in a sentence."""
     from embedstore.cli.output import estimate
 
     words = (
@@ -38,7 +39,7 @@ def _control(control: Mapping[str, Any]) -> str:
     return f"{words}, p {p_value:.3f}." if isinstance(p_value, float) else f"{words}."
 
 
-def _sets(sets: Mapping[str, Any]) -> Iterator[Renderable]:
+def set_lines(sets: Mapping[str, Any]) -> Iterator[Renderable]:
     """What the conformal sets promise and hold."""
     from embedstore.cli.output import estimate, table
 
@@ -66,34 +67,10 @@ def _sets(sets: Mapping[str, Any]) -> Iterator[Renderable]:
     )
 
 
-def _parts(parts: Mapping[str, Any]) -> Iterator[Renderable]:
+def part_lines(parts: Mapping[str, Any]) -> Iterator[Renderable]:
+    """Uncertainty in two parts."""
     from embedstore.cli.output import estimate
 
     if parts:
         told = ", ".join(f"{name} {estimate(parts[name])}" for name in ("aleatoric", "epistemic"))
         yield f"Mean uncertainty by {parts['by']} ({parts['unit']}): {told}."
-
-
-def report_lines(report: HeadReport) -> Iterator[Renderable]:
-    """An evaluation as the terminal shows it."""
-    from embedstore.cli.output import estimate, table
-
-    counts = ", ".join(f"{number} {name}" for name, number in report.counts.items())
-    yield f"Head '{report.head}' on patients it was not fitted on: {counts}."
-    yield table(
-        ("metric", "value [95 % interval, by patient]"),
-        [(name, estimate(one)) for name, one in report.metrics.items()],
-    )
-    if report.shuffled:
-        yield _control(report.shuffled)
-    yield from _sets(report.conformal)
-    yield from _parts(report.uncertainty)
-    filled = [row for row in report.reliability if row.get("n")]
-    if filled:
-        columns = tuple(filled[0])
-        yield table(
-            tuple(name.replace("_", " ") for name in columns),
-            [tuple(row.get(name) for name in columns) for row in filled],
-            title="Calibration: predicted against observed",
-        )
-    yield from (f"Note: {note}" for note in report.notes)

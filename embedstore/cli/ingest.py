@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from embedstore.cli.cuts import cut_of, cut_options
+from embedstore.cli.loading import choice_of, load_options
 from embedstore.cli.shell import Shell, encoder_option, input_file, store_options
 
 if TYPE_CHECKING:
     from embedstore.cli.output import Renderable
-    from embedstore.engine.requests import EncoderChoice, IngestReport, IngestRequest
+    from embedstore.engine.requests import IngestReport, IngestRequest
 
 _SHOWN = 10
 _KNOWN = "already in the store"  # counted above, and no news
@@ -35,14 +36,7 @@ def _mapping(ctx: click.Context, parameter: click.Parameter, values: tuple[str, 
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH...")
 @encoder_option("Encoder for images; the store's own by default, 'starter' in a new store.")
 @click.option("--text-encoder", metavar="NAME", help="Encoder for reports, when --encoder reads images only.")
-@click.option("--weights", type=click.Path(path_type=Path, exists=True), help="Weights of --encoder.")
-@click.option(
-    "--profile",
-    metavar="NAME",
-    default="default",
-    show_default=True,
-    help="Preprocessing profile of --encoder.",
-)
+@load_options
 @click.option("--reports", multiple=True, type=input_file(), help="CSV with reports; may be repeated.")
 @click.option("--metadata", multiple=True, type=input_file(), help="CSV with metadata; may be repeated.")
 @click.option(
@@ -62,13 +56,6 @@ def _mapping(ctx: click.Context, parameter: click.Parameter, values: tuple[str, 
     default=1,
     show_default=True,
     help="Processes that read and encode.",
-)
-@click.option(
-    "--threads",
-    metavar="N",
-    type=click.IntRange(0),
-    default=0,
-    help="Threads of the encoder; 0 lets it choose.",
 )
 @click.option(
     "--deidentify",
@@ -108,7 +95,7 @@ def _request(paths: tuple[Path, ...], options: dict[str, Any]) -> IngestRequest:
     text = options["text_encoder"]
     return IngestRequest(
         paths=paths,
-        encoder=_encoder(options),
+        encoder=choice_of(options),
         text_encoder=EncoderChoice(name=text, threads=options["threads"]) if text else None,
         reports=options["reports"],
         metadata=options["metadata"],
@@ -121,21 +108,6 @@ def _request(paths: tuple[Path, ...], options: dict[str, Any]) -> IngestRequest:
         keep=options["keep"],
         pool=options["pool"],
     )
-
-
-def _encoder(options: dict[str, Any]) -> EncoderChoice | None:
-    from embedstore.engine.requests import EncoderChoice
-
-    if options["encoder"]:
-        return EncoderChoice(
-            name=options["encoder"],
-            weights=options["weights"],
-            profile=options["profile"],
-            threads=options["threads"],
-        )
-    if options["weights"] or options["profile"] != "default":
-        raise click.UsageError("--weights and --profile belong to an encoder; name it with --encoder")
-    return EncoderChoice(threads=options["threads"]) if options["threads"] else None
 
 
 def _text(report: IngestReport) -> Iterator[Renderable]:

@@ -15,7 +15,7 @@ class Bar:
 
     def __init__(self) -> None:
         self._started = time.monotonic()
-        self._visible = sys.stderr.isatty()
+        self.visible = sys.stderr.isatty()
         self._progress: Any = None
         self._stage = ""
         self._task: Any = None
@@ -31,17 +31,18 @@ class Bar:
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:
         """Show how far a stage is; total is None while it is not known."""
-        if not self._visible or time.monotonic() - self._started < PATIENCE_S:
+        if not self.visible or time.monotonic() - self._started < PATIENCE_S:
             return
         if self._progress is None:
             self._progress = _new_progress()
             self._progress.start()
-        if stage != self._stage:
+        name = stage.partition(": ")[0]
+        if name != self._stage:
             if self._task is not None:
                 self._progress.remove_task(self._task)
-            self._stage = stage
+            self._stage = name
             self._task = self._progress.add_task(stage, total=total)
-        self._progress.update(self._task, completed=done, total=total)
+        self._progress.update(self._task, description=stage, completed=done, total=total)
 
 
 def _new_progress() -> Any:
@@ -50,7 +51,7 @@ def _new_progress() -> Any:
 
     return Progress(
         TextColumn("{task.description}", markup=False),
-        BarColumn(),
+        BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         console=Console(file=sys.stderr),

@@ -14,7 +14,7 @@ from embedstore.settings import DEFAULT_STORE
 
 if TYPE_CHECKING:
     from embedstore.cli.output import Renderable
-    from embedstore.cli.progress import Bar
+    from embedstore.engine.requests import Progress
     from embedstore.engine.store import Store
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -37,12 +37,13 @@ class Shell:
             yield store
 
     @contextmanager
-    def progress(self) -> Iterator[Bar]:
+    def progress(self) -> Iterator[Progress]:
         """A progress bar on stderr: only on a terminal, only after two seconds."""
         from embedstore.cli.progress import Bar
+        from embedstore.engine.requests import silent
 
         with Bar() as bar:
-            yield bar
+            yield bar if bar.visible else silent
 
     def answer(self, document: Mapping[str, Any], text: Callable[[], Iterator[Renderable]]) -> None:
         """Print the one JSON document, or the text a person reads."""

@@ -68,8 +68,12 @@ def _summary(found: Status) -> Iterator[Renderable]:
         ]
     )
     if found.spaces:
-        columns = tuple(found.spaces[0])
+        columns = tuple(key for key in found.spaces[0] if key != "check")
         yield table(columns, [tuple(short_cell(one.get(name)) for name in columns) for one in found.spaces])
+        for one in found.spaces:
+            if one.get("check"):
+                facts_of = ", ".join(f"{name} {value}" for name, value in one["check"].items())
+                yield f"{short_cell(one['fingerprint'])}: {facts_of}"
 
 
 def _pointed(count: int, option: str) -> str:

@@ -54,7 +54,8 @@ class Terms:
 class EncoderSpec:
     """What an encoder is, known without importing torch.
 
-    shared_space: True when image and text tower answer in one space (CLIP and kin).
+    shared_space: True when image and text tower answer in one space (CLIP and kin). prompt: the text it was
+    trained to meet a label in, for prompt sets that name no template.
     terms: None when its licence asks nothing of who uses it. modalities: DICOM codes of what it was trained
     for, () for anything.
     weights_sha256, tower dims and spaces are None in a template; `bind` fills them after loading.
@@ -72,6 +73,7 @@ class EncoderSpec:
     profile: str = "default"
     weights_sha256: str | None = None
     notes: str = ""
+    prompt: str = "{}"
     terms: Terms | None = None
 
     def tower(self, kind: TowerKind) -> TowerSpec | None:
@@ -114,7 +116,7 @@ def bind(
 
 
 def _tower_identity(tower: TowerSpec) -> dict[str, Any]:
-    shown = tower.kind == "image" and tower.wants == "display"
+    shown = tower.kind == "image" and tower.wants in ("display", "draft")
     return {
         **({"display": DISPLAY_POLICY} if shown else {}),
         "preprocess": dict(tower.preprocess),
@@ -127,9 +129,11 @@ def _tower_identity(tower: TowerSpec) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadRequest:
-    """How to load an encoder. device and threads are provenance, the rest is part of the space.
+    """How to load an encoder. profile and precision are part of the space, the rest is provenance.
 
     weights: explicit file or folder, None to look where `doctor` looks. threads: 0 leaves torch's default.
+    runtime: "torch" or "onnx", which gives the same vectors. trust: sha256 of a file that is a program and
+    may be run. cache: folder for what is derived from weights, None for the user's own.
     """
 
     weights: Path | None = None
@@ -138,6 +142,9 @@ class LoadRequest:
     precision: str = "fp32"
     device: str = "cpu"
     threads: int = 0
+    runtime: str = "torch"
+    trust: str | None = None
+    cache: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +204,14 @@ class PortableEncoder(StagedEncoder, Protocol):
     """
 
     preparation: Callable[[ImageInput], F32]
+
+
+@runtime_checkable
+class ApproximateEncoder(StagedEncoder, Protocol):
+    """An encoder that, in precision "int8", can say beside each vector what fp32 would have given."""
+
+    def exact_images(self, batch: F32) -> F32:
+        """(n, ...) prepared inputs to the (n, dim) vectors of the same network in fp32."""
 
 
 @runtime_checkable

@@ -28,6 +28,18 @@ class Failed(Generic[T]):
     reason: str
 
 
+@runtime_checkable
+class LongTask(Protocol):
+    """A task that may honestly take longer in `prepare` than others, because it goes through large files.
+
+    An executor with a time limit adds `allowance_s` seconds to it.
+    """
+
+    @property
+    def allowance_s(self) -> float:
+        """Seconds beyond the limit."""
+
+
 class Worker(Protocol[T_contra, R_co]):
     """Lives in one process. `prepare` runs ahead on a second thread (decode) while `complete` (the forward
     pass) works on the task before it; `complete` is always called from one and the same thread."""

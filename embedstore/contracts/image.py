@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
-Intensity = Literal["display", "raw", "hu", "suv"]
+Intensity = Literal["display", "draft", "raw", "hu", "suv"]
 
 #: Version of the rules by which readers make "display" pixels (docs/concepts/intensity.md). It is part of the
 #: space of every tower that reads them, since the same file under other rules is another input.
 DISPLAY_POLICY = 3
+
+#: A "draft" of a JPEG keeps at least so many pixels along its shorter side.
+DRAFT_SIDE = 448
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,6 +26,8 @@ class Image:
 
     pixels: (H, W, C) for a 2D image, (D, H, W, C) for a volume; C is 1 (grey) or 3 (RGB).
       intensity "display": uint8 as a radiologist's screen shows it (VOI applied, MONOCHROME1 inverted);
+      "draft": the same, but a JPEG picture is decoded to a half, a quarter or an eighth of its size, as long
+      as `DRAFT_SIDE` pixels are left: twice as fast, a few grey levels off, and never the same space;
       "raw": stored values after the modality transform, float32; "hu": the same, known
       to be Hounsfield units; "suv": standardised uptake values by body weight, in g/ml, float32.
     spacing_mm: (row, column) or (slice, row, column) distance of pixel centres in mm, None when unknown.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from embedstore.demo.anatomy import FINDINGS
 from embedstore.demo.stage import SITE_B, Films, Stage, interval
 from embedstore.engine.head_requests import HeadRequest
@@ -51,7 +53,7 @@ def linear_heads(stage: Stage, films: Films) -> Section:
     )
 
 
-def _forest(reports: dict[str, HeadReport], baseline: dict[str, Interval]) -> Forest:
+def _forest(reports: Mapping[str, HeadReport], baseline: dict[str, Interval]) -> Forest:
     rows = []
     for name, report in reports.items():
         ours, shuffled = interval(report.metrics["auroc"]), interval(report.shuffled)
@@ -70,7 +72,7 @@ def _reliability(name: str, report: HeadReport) -> Reliability:
     return Reliability(title=name, bins=bins, note=f"Brier {interval(report.metrics['brier'])}")
 
 
-def _tables(reports: dict[str, HeadReport], baseline: dict[str, Interval]) -> tuple[Table, Table]:
+def _tables(reports: Mapping[str, HeadReport], baseline: dict[str, Interval]) -> tuple[Table, Table]:
     ranking = tuple(
         (
             name,

@@ -70,6 +70,7 @@ class Resize:
     library: "pillow" resamples uint8 in fixed point as torchvision does on PIL images, float32 as Pillow's
       mode F; it always low-passes when shrinking. "scipy" is scikit-image's `resize` (Gaussian of sigma
       (factor - 1) / 2 when `antialias`, then a spline), in float; uint8 in gives uint8 out, truncated.
+      "tensorflow" is `tf.image.resize` without antialias (bilinear between half-pixel centres, edges held).
     rounding: how "shortest" and "longest" round the other side ("truncate" as torchvision, "round" as timm).
     border: what "scipy" takes to lie beyond the edge, the picture mirrored or zeros.
     """
@@ -79,7 +80,7 @@ class Resize:
     mode: Literal["squash", "shortest", "longest"] = "squash"
     interpolation: Interpolation = "bicubic"
     antialias: bool = True
-    library: Literal["pillow", "scipy"] = "pillow"
+    library: Literal["pillow", "scipy", "tensorflow"] = "pillow"
     rounding: Literal["truncate", "round"] = "truncate"
     border: Literal["mirror", "zeros"] = field(default="mirror", metadata=LATER)
 
@@ -90,6 +91,8 @@ class Resize:
             raise UsageError("resize: Pillow always low-passes when shrinking; use library 'scipy'")
         if self.library == "scipy" and self.interpolation not in _SPLINE_ORDER:
             raise UsageError(f"resize: library 'scipy' has no {self.interpolation} interpolation")
+        if self.library == "tensorflow" and (self.antialias or self.interpolation != "bilinear"):
+            raise UsageError("resize: library 'tensorflow' is bilinear without antialias here")
         if self.library == "pillow" and self.border != "mirror":
             raise UsageError("resize: Pillow knows nothing beyond the edge; use library 'scipy'")
 
@@ -111,6 +114,8 @@ class Resize:
             return pixels
         if self.library == "scipy":
             return self._scipy(pixels, shape)
+        if self.library == "tensorflow":
+            return _tensorflow_resize(pixels, shape)
         return _pil_resize(pixels, shape, _PIL[self.interpolation])
 
     def describe(self) -> str:
@@ -153,6 +158,20 @@ def _pil_resize(pixels: Pixels, shape: tuple[int, int], filter_: PilImage.Resamp
         for c in range(pixels.shape[2])
     ]
     return np.stack(planes, axis=2)
+
+
+def _tensorflow_resize(pixels: Pixels, shape: tuple[int, int]) -> Pixels:
+    """In float32 and in TensorFlow's order of operations: truncation to uint8 shows the last bit."""
+    source = pixels.astype(np.float32)
+    for axis, length in ((1, shape[1]), (0, shape[0])):
+        scale = np.float32(source.shape[axis]) / np.float32(length)
+        at = (np.arange(length, dtype=np.float32) + np.float32(0.5)) * scale - np.float32(0.5)
+        below = np.floor(at)
+        low = source.take(np.maximum(below, 0).astype(np.intp), axis=axis)
+        high = source.take(np.minimum(np.ceil(at), source.shape[axis] - 1).astype(np.intp), axis=axis)
+        weight = (at - below).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
+        source = low + (high - low) * weight
+    return source.astype(pixels.dtype if pixels.dtype == np.uint8 else np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

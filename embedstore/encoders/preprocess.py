@@ -88,7 +88,7 @@ Step = (
 )
 _STEPS: Mapping[str, Any] = types.MappingProxyType({s.name: s for s in typing.get_args(Step)})
 _WANTS: Mapping[Intensity, tuple[Intensity, ...]] = types.MappingProxyType(
-    {"display": ("display",), "raw": ("raw", "hu"), "hu": ("hu",), "suv": ("suv",)}
+    {"display": ("display",), "draft": ("draft",), "raw": ("raw", "hu"), "hu": ("hu",), "suv": ("suv",)}
 )
 
 
@@ -113,7 +113,7 @@ class Recipe:
         if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or not pixels.size:
             shape = "x".join(str(n) for n in pixels.shape)
             raise UsageError(f"an image of {shape} cannot be encoded: height x width x 1 or 3 is needed")
-        if source.intensity == "display" and pixels.dtype != np.uint8:
+        if source.intensity in ("display", "draft") and pixels.dtype != np.uint8:
             raise UsageError(f"display pixels must be uint8, not {pixels.dtype}")
         if pixels.dtype != np.uint8:
             pixels = pixels.astype(np.float32, copy=False)
@@ -158,7 +158,7 @@ class Recipe:
         wants, steps = data.get("wants", "display"), data.get("steps")
         if wants not in _WANTS or not isinstance(steps, list) or set(data) - {"wants", "steps"}:
             raise UsageError(
-                "a preprocessing recipe is {'wants': 'display'|'raw'|'hu'|'suv', 'steps': [...]}"
+                "a preprocessing recipe is {'wants': 'display'|'draft'|'raw'|'hu'|'suv', 'steps': [...]}"
             )
         return cls(tuple(_step(entry) for entry in steps), wants)
 

@@ -25,6 +25,7 @@ from embedstore.encoders.batching import check_texts, in_batches, stack
 from embedstore.encoders.geometry import CropRoi, Resize
 from embedstore.encoders.intensity import ClipMinMax, PercentileWindow, Rescale, ToGrey, Window
 from embedstore.encoders.preprocess import Recipe
+from embedstore.encoders.weights import only_fp32
 from embedstore.encoders.windows import Windows, ct_window
 from embedstore.errors import UsageError
 from embedstore.fingerprint import bytes_sha256
@@ -174,8 +175,9 @@ class ReferenceFactory:
 
     def load(self, name: str, request: LoadRequest) -> ReferenceEncoder:
         """Build it. Raises UsageError when weights or a precision are asked for."""
-        if request.weights is not None or request.precision != "fp32":
-            raise UsageError("encoder 'reference' has no weights file and computes in fp32 only")
+        only_fp32("reference", request)
+        if request.weights is not None or request.device != "cpu":
+            raise UsageError("encoder 'reference' has no weights file and runs on the CPU only")
         return ReferenceEncoder(self.spec(name, request.profile))
 
 

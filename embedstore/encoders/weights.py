@@ -13,7 +13,8 @@ from pickle import UnpicklingError
 from typing import Any, Literal
 
 from embedstore.contracts.encoder import LoadRequest, WeightsReport
-from embedstore.errors import Refused, WeightsMissing
+from embedstore.errors import Refused, UsageError, WeightsMissing
+from embedstore.fingerprint import file_sha256
 
 _TORCH = (b"PK\x03\x04", b"\x80\x02")  # torch.save since 1.6 writes a zip archive, before that a pickle
 _BROKEN = "it is truncated, or no PyTorch checkpoint"
@@ -203,6 +204,37 @@ def check_sizes(path: Path, tensors: Iterable[Any], refused: Callable[[str], Ref
     size = path.stat().st_size
     if declared > size:
         raise refused(f"its tensors claim {declared} bytes, the file has {size}")
+
+
+def only_fp32(name: str, request: LoadRequest) -> None:
+    """For an encoder that computes in fp32 and by its own library only. Raises UsageError."""
+    if request.precision != "fp32":
+        raise UsageError(f"encoder '{name}' computes in fp32, not in {request.precision}")
+    if request.runtime != "torch":
+        raise UsageError(f"encoder '{name}' has no other runtime; leave --runtime {request.runtime} out")
+
+
+def require_trust(path: Path, trust: str | None, instead: str) -> None:
+    """A file that is a program is run only when its sha256 was typed by who reviewed it.
+
+    instead: what would not need that, the words after "or". Raises Refused with the sha256 to type.
+    """
+    sha256 = file_sha256(path)
+    if trust == sha256:
+        return
+    other = f"--trust-code names another file (sha256 {trust[:12]}...): " if trust else ""
+    raise Refused(
+        f"{path} is a program, not only weights: {other}review it and add --trust-code {sha256}, or {instead}"
+    )
+
+
+def is_torchscript(path: Path) -> bool:
+    """Whether a file is a TorchScript archive; its list of members is read."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def some(keys: Iterable[object]) -> str:

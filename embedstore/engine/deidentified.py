@@ -159,11 +159,11 @@ class Gatekeeper:
         sealed: Asset | Report
         verdict = None
         if isinstance(found, Asset):
-            header, part = gate.header(found.header, known), gate.part(found.part)
+            header, part = gate.header(found.header, known, entry.tabled), gate.part(found.part)
             sealed = replace(found, source=source, part=part, header=header)
             verdict = examined.verdict or self._plain_verdict(found)
         else:
-            sealed = replace(gate.report(found, known), source=source)
+            sealed = replace(gate.report(found, known, entry.tabled), source=source)
         return replace(
             entry,
             found=sealed,

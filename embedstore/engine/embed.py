@@ -13,11 +13,12 @@ from embedstore.contracts.encoder import Encoder
 from embedstore.contracts.executor import Done, Executor
 from embedstore.contracts.image import F32
 from embedstore.contracts.record import WHOLE_CUT, Asset, Cut, Report, Skip, Source
-from embedstore.engine.embedding import embed_beside
+from embedstore.engine.embedding import Forward, embed_beside
 from embedstore.engine.encoders import load_encoder, space_of, takes_regions, tower_of
 from embedstore.engine.executors import reading_executor
 from embedstore.engine.grouping import in_groups
 from embedstore.engine.pooling import Pooling, weights_of
+from embedstore.engine.precision import APPROXIMATE
 from embedstore.engine.ranges import VolumeRanges, recipe_for_volumes, volume_of
 from embedstore.engine.reading import MASK, REGION, DescribeWork, Look, Refusal, Seen, Subject, Task
 from embedstore.engine.requests import EncoderChoice, Outcome, Progress, silent
@@ -97,6 +98,11 @@ def embed(request: EmbedRequest, settings: Settings, progress: Progress = silent
     """
     if isinstance(request.region, MaskFile):
         source_at(request.region.path, settings.limits)
+    if request.encoder.precision in APPROXIMATE:
+        raise UsageError(
+            f"{request.encoder.precision} is checked on the images of a store when they are ingested; "
+            "embed takes fp32, bf16 or fp16"
+        )
     reading = reading_executor(settings, request.cut)  # its processes start while the encoder is loaded
     encoder = load_encoder(request.encoder)
     if request.pool is not None and request.pool.weight == "region" and request.region is None:
@@ -238,7 +244,8 @@ class _Embed:
                 under_way[group[0]] = group
                 yield Task(group[0], tuple(subjects[number] for number in group))
 
-        for outcome in embed_beside(self._encoder, self._limits, self._reading, tasks()):
+        forward = Forward(self._encoder)
+        for outcome in embed_beside(forward, self._limits, self._reading, tasks()):
             group = under_way.pop(outcome.task.number)
             if isinstance(outcome, Done):
                 done = outcome.result
@@ -250,7 +257,8 @@ class _Embed:
                 again += group
             else:
                 self._refuse(subjects[group[0]].asset, Refusal(0, "read", outcome.reason))
-            self._progress("embedding", len(self._found), len(subjects))
+            known = len(self._found)
+            self._progress(f"embedding: {forward.pace.remark(known)}", known, len(subjects))
         return again
 
     def _refuse(self, asset: Asset, refusal: Refusal) -> None:

@@ -11,6 +11,8 @@ from embedstore.contracts.encoder import Encoder, PortableEncoder, StagedEncoder
 from embedstore.contracts.executor import Done, Executor, Failed
 from embedstore.contracts.image import F32, ImageInput
 from embedstore.engine.encoders import load_encoder, tower_of
+from embedstore.engine.pace import Pace
+from embedstore.engine.precision import PrecisionCheck
 from embedstore.engine.reading import Decoder, DecodeWork, Preparation, Prepared, Refusal, Task
 from embedstore.engine.requests import EncoderChoice
 from embedstore.errors import UsageError
@@ -69,11 +71,15 @@ def decoding(encoder: Encoder, limits: Limits) -> DecodeWork:
 
 
 def embed_beside(
-    encoder: Encoder, limits: Limits, reading: Executor, tasks: Iterable[Task]
+    forward: Forward, limits: Limits, reading: Executor, tasks: Iterable[Task]
 ) -> Iterator[Done[Task, Embedded] | Failed[Task]]:
     """The forward pass in the thread that iterates, on what `reading` has decoded meanwhile."""
-    forward = Forward(encoder)
-    for outcome in reading.run(decoding(encoder, limits), tasks):
+    outcomes = iter(reading.run(decoding(forward.encoder, limits), tasks))
+    while True:
+        with forward.pace.waiting():
+            outcome = next(outcomes, None)
+        if outcome is None:
+            return
         if isinstance(outcome, Failed):
             yield outcome
             continue
@@ -84,10 +90,14 @@ def embed_beside(
 
 
 class Forward:
-    """From prepared inputs to usable vectors."""
+    """From prepared inputs to usable vectors. check: is shown them while it lasts. pace: told of waiting."""
 
-    def __init__(self, encoder: Encoder) -> None:
-        self._encoder = encoder
+    def __init__(
+        self, encoder: Encoder, check: PrecisionCheck | None = None, pace: Pace | None = None
+    ) -> None:
+        self.encoder = encoder
+        self.pace = pace or Pace()
+        self._check = check
 
     def embed(self, prepared: Prepared) -> Embedded:
         """The forward pass, and the refusal of vectors that are zero or not finite."""
@@ -108,10 +118,15 @@ class Forward:
 
     def _forward(self, inputs: tuple[F32, ...] | tuple[ImageInput, ...]) -> F32:
         tensors = [one for one in inputs if isinstance(one, np.ndarray)]
-        if len(tensors) != len(inputs) or not isinstance(self._encoder, StagedEncoder):
-            return self._encoder.encode_images([one for one in inputs if isinstance(one, ImageInput)])
+        if len(tensors) != len(inputs) or not isinstance(self.encoder, StagedEncoder):
+            return self.encoder.encode_images([one for one in inputs if isinstance(one, ImageInput)])
         if len({one.shape for one in tensors}) != 1:
             raise UsageError("the encoder's recipe gives inputs of different sizes; its plugin is broken")
-        size = self._encoder.batch_size
+        size = self.encoder.batch_size
         batches = [np.stack(tensors[i : i + size]) for i in range(0, len(tensors), size)]
-        return np.concatenate([self._encoder.forward_images(batch) for batch in batches])
+        return np.concatenate([self._checked(batch, self.encoder.forward_images(batch)) for batch in batches])
+
+    def _checked(self, batch: F32, vectors: F32) -> F32:
+        if self._check is not None:
+            self._check.see(batch, vectors)
+        return vectors

@@ -73,11 +73,17 @@ def _factory(name: str) -> EncoderFactory:
 
 def load_encoder(choice: EncoderChoice) -> Encoder:
     """Load an encoder in this process. Raises UnknownPlugin, WeightsMissing, Refused."""
+    settings = Settings.from_environment()
     request = LoadRequest(
         weights=choice.weights,
-        weights_folder=Settings.from_environment().weights,
+        weights_folder=settings.weights,
         profile=choice.profile,
+        precision=choice.precision,
+        device=choice.device,
         threads=choice.threads,
+        runtime=choice.runtime,
+        trust=choice.trust,
+        cache=settings.cache,
     )
     return _factory(choice.name).load(choice.name, request)
 

@@ -40,7 +40,7 @@ def fit_head(workspace: Workspace, request: HeadRequest) -> HeadCard:
     if target.task == "classes":
         target = replace(target, classes=classes)
     prompted = prompted_for(workspace, request) if info_of(request.kind).needs_texts else None
-    split = _split(workspace, rows, request)
+    split = split_of(workspace, rows, request)
     train, calibration = _set_aside(rows, split, request)
     identity = Identity(
         name=request.name or _free_name(request.target, [row.spec.name for row in catalog.models.heads()]),
@@ -122,7 +122,8 @@ def _strata(y: NDArray[Any]) -> NDArray[np.int64] | None:
     return None if y.ndim == 1 else y.argmax(axis=1).astype(np.int64)
 
 
-def _split(workspace: Workspace, rows: HeadRows, request: HeadRequest) -> Split:
+def split_of(workspace: Workspace, rows: HeadRows, request: HeadRequest) -> Split:
+    """Training and test rows: by a rule (`test_where`), else patients drawn. Raises LeakageRefused."""
     if request.test_where is None:
         return split_by_patient(
             rows.patients, y=_strata(rows.y), test_fraction=request.test_fraction, seed=request.seed

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from embedstore.contracts.image import F32
 from embedstore.engine.head_sets import achieved
-from embedstore.engine.heads import Judged, answers, judged
+from embedstore.engine.heads import Judged, answers
 from embedstore.engine.requests import HeadReport
 from embedstore.engine.workspace import Workspace
 from embedstore.errors import UsageError
@@ -22,14 +22,6 @@ from embedstore.evaluation.metrics import Metric
 from embedstore.evaluation.report import Evaluation, evaluate
 from embedstore.evaluation.report_tasks import evaluate_findings, evaluate_scores, evaluate_values
 from embedstore.learning.shuffled import shuffled_predictions
-
-
-def evaluate_head(workspace: Workspace, name: str, where: str | None) -> HeadReport:
-    """Judge a head on its own held-out patients, or on those of `where`.
-
-    Raises LeakageRefused when a patient of `where` was fitted on.
-    """
-    return report_of(workspace, judged(workspace, name, where))
 
 
 def report_of(workspace: Workspace, rows: Judged) -> HeadReport:

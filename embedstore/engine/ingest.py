@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
-from itertools import chain
+from itertools import chain, islice
 
 import numpy as np
 
@@ -17,12 +17,15 @@ from embedstore.contracts.record import Asset
 from embedstore.engine.admission import keeper_for, provenance_of
 from embedstore.engine.ahead import ahead
 from embedstore.engine.deidentified import STAGE
-from embedstore.engine.embedding import Embedded, EmbedWork, embed_beside
+from embedstore.engine.embedding import Embedded, EmbedWork, Forward, embed_beside
 from embedstore.engine.executors import executor, reading_executor
 from embedstore.engine.grouping import in_groups, in_growing_groups
+from embedstore.engine.hopeless import Hopeless
+from embedstore.engine.pace import Pace, SourceCount
+from embedstore.engine.precision import APPROXIMATE, IMAGES, PrecisionCheck
 from embedstore.engine.reading import Subject, Task
 from embedstore.engine.recording import Found, Recorder
-from embedstore.engine.requests import IngestReport, IngestRequest, Progress
+from embedstore.engine.requests import IngestReport, IngestRequest, Progress, silent
 from embedstore.engine.survey import Entry, Survey, Surveyed
 from embedstore.engine.targets import SpaceMoved, Targets
 from embedstore.engine.volumes import Volumes, asset_of
@@ -75,11 +78,26 @@ class _Ingest:
         self._under_way: dict[int, list[Found]] = {}
         self._tasks = 0
         self._suspects: list[Found] = []
+        self._hopeless = Hopeless()
         self._uncommitted: list[Found] = []
         self._vectors: list[F32] = []
         self._committed = time.monotonic()
+        self._check: PrecisionCheck | None = None
+        self._pace = Pace()
 
     def run(self) -> IngestReport:
+        """Everything, in order."""
+        count = None
+        if self._progress is not silent:
+            count = SourceCount(self._request.paths, self._workspace.settings.limits)
+        self._pace = Pace(count)
+        try:
+            return self._run()
+        finally:
+            if count is not None:
+                count.stop()
+
+    def _run(self) -> IngestReport:
         settings = self._workspace.settings
         survey = Survey(self._catalog, self._request, settings.limits, self._reading, self._keeper)
         space = self._targets.space("image")
@@ -127,7 +145,9 @@ class _Ingest:
     def _met(self, sources: Iterable[Surveyed]) -> Iterator[Found]:
         for surveyed in sources:
             self._recorder.meet(surveyed)
-            self._progress("reading", self._recorder.tally.seen, None)
+            self._pace.meet(len(surveyed.entries))
+            if not self._tasks:
+                self._progress("reading", self._recorder.tally.seen, self._pace.total())
             for entry in surveyed.entries:
                 if entry.withheld is None:
                     yield surveyed, entry
@@ -164,12 +184,34 @@ class _Ingest:
         first = next(images, None)
         if first is None:
             return
+        self._check = self._check_due()
         self._run_tasks(chain([first], images), self._task_size())
+        self._pass_check()
         self._commit()
         if self._suspects:  # each by itself, so that only what kills or holds up its process is refused
             suspects, self._suspects = self._suspects, []
             self._run_tasks(suspects, 1)
             self._commit()
+
+    def _check_due(self) -> PrecisionCheck | None:
+        choice = self._targets.choice("image")
+        if choice.precision not in APPROXIMATE or self._workspace.check_of(self._targets.space("image")):
+            return None
+        return PrecisionCheck(self._targets.encoder("image"))
+
+    def _pass_check(self) -> None:
+        """Nothing is committed before this; a check that is not passed is raised."""
+        if self._check is not None:
+            self._workspace.set_check(self._targets.space("image"), self._check.judge())
+            self._check = None
+
+    def _worth_trying(self, images: Iterable[Found]) -> Iterator[Found]:
+        for one in images:
+            reason = self._hopeless.reason(asset_of(one))
+            if reason is None:
+                yield one
+            else:
+                self._recorder.refuse(one, "read", reason)
 
     def _task_size(self) -> int:
         if self._request.workers > 1:
@@ -177,24 +219,39 @@ class _Ingest:
         return max(_FEWEST_TASK_IMAGES, getattr(self._targets.encoder("image"), "batch_size", 1))
 
     def _run_tasks(self, images: Iterable[Found], size: int) -> None:
-        tasks = (self._task(group) for group in in_groups(images, size))
+        tasks = (self._task(group) for group in in_groups(self._worth_trying(images), size))
         for outcome in self._outcomes(tasks):
             group = self._under_way.pop(outcome.task.number)
+            assets = [asset_of(one) for one in group]
             if isinstance(outcome, Done):
+                self._hopeless.went_well(assets)
                 self._record(group, outcome.result)
-            elif len(group) > 1:
+                continue
+            self._hopeless.broke(assets, outcome.reason)
+            if len(group) > 1:
                 self._suspects.extend(group)
             else:
                 self._recorder.refuse(group[0], "read", outcome.reason)
-            self._progress("embedding", self._recorder.tally.images + len(self._uncommitted), None)
+            self._tell()
+
+    def _tell(self) -> None:
+        tally, under_way = self._recorder.tally, len(self._uncommitted)
+        remark = self._pace.remark(tally.images + under_way)
+        self._progress(f"embedding: {remark}", tally.seen + under_way, self._pace.total())
 
     def _outcomes(self, tasks: Iterable[Task]) -> Iterator[Done[Task, Embedded] | Failed[Task]]:
         limits, workers = self._workspace.settings.limits, self._request.workers
         choice = self._targets.choice("image")
+        if workers > 1 and self._check is not None:
+            first = islice(tasks, -(-IMAGES // _POOL_TASK_IMAGES))
+            encoder = self._targets.encoder("image")
+            forward = Forward(encoder, self._check, self._pace)
+            yield from embed_beside(forward, limits, self._reading, first)
         if workers <= 1:
             encoder = self._targets.encoder("image")
             untuned = not choice.threads
-            for outcome in embed_beside(encoder, limits, self._reading, tasks):
+            forward = Forward(encoder, self._check, self._pace)
+            for outcome in embed_beside(forward, limits, self._reading, tasks):
                 yield outcome
                 if untuned and self._recorder.tally.images >= _TUNE_AFTER_IMAGES:
                     untuned = False
@@ -225,7 +282,7 @@ class _Ingest:
                 yield one
                 continue
             self._reports.append(one)
-            if len(self._reports) >= _REPORTS_TOGETHER:
+            if len(self._reports) >= _REPORTS_TOGETHER and self._check is None:
                 self._embed_reports()
 
     def _embed_reports(self) -> None:
@@ -243,6 +300,10 @@ class _Ingest:
         if result.positions:
             self._uncommitted.extend(group[position] for position in result.positions)
             self._vectors.append(result.vectors)
+        if self._check is not None:
+            if not self._check.full:
+                return
+            self._pass_check()
         late = time.monotonic() - self._committed > _COMMITTED_EVERY_S
         if len(self._uncommitted) >= _COMMITTED_TOGETHER or late:
             self._commit()

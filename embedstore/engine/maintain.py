@@ -28,6 +28,7 @@ def status(workspace: Workspace) -> Status:
             "vectors": counts.vectors.get(space.fingerprint, 0),
             "pooling": pooling_of(space).text if WHOLE_KIND in space.kinds else None,
             "indexes": workspace.indexes.names(space),
+            "check": workspace.check_of(space),
         }
         for space in catalog.spaces()
     )

@@ -12,7 +12,7 @@ from embedstore.contracts.record import Asset, Cut
 from embedstore.encoders.parent import Range, Statistic
 from embedstore.encoders.preprocess import Recipe
 from embedstore.engine.grouping import in_groups
-from embedstore.engine.reading import DescribeWork, Look
+from embedstore.engine.reading import DescribeWork, Look, seconds_for
 from embedstore.engine.units import unit_of
 from embedstore.errors import EmbedstoreError
 from embedstore.readers.choose import ReaderSet
@@ -42,6 +42,11 @@ class Slices:
 
     number: int
     assets: tuple[Asset, ...]
+
+    @property
+    def allowance_s(self) -> float:
+        """As every `LongTask` has."""
+        return seconds_for(asset.source for asset in self.assets)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ with the forward pass. This module imports no encoder, so that such a process st
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from embedstore.contracts.image import F32, Image, ImageInput, Intensity
@@ -21,6 +21,17 @@ from embedstore.settings import Limits
 
 REGION, MASK = "region", "mask"
 Preparation = Callable[[ImageInput], F32]
+_BYTES_IN_A_SECOND = 16 << 20
+_LONGEST_S = 600.0
+
+
+def seconds_for(sources: Iterable[Source]) -> float:
+    """What going once through these files may take beyond the limit of a task: a second for every 16 MiB.
+
+    They are hashed, and packed ones are unpacked and measured whole before their first slice comes out.
+    """
+    sizes = {source.path: source.size for source in sources}
+    return min(sum(sizes.values()) / _BYTES_IN_A_SECOND, _LONGEST_S)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,6 +41,11 @@ class Look:
     number: int
     sources: tuple[Source, ...]
     sha256: tuple[str | None, ...]
+
+    @property
+    def allowance_s(self) -> float:
+        """As every `LongTask` has."""
+        return seconds_for(self.sources)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,6 +78,11 @@ class Task:
 
     number: int
     subjects: tuple[Subject, ...]
+
+    @property
+    def allowance_s(self) -> float:
+        """As every `LongTask` has."""
+        return seconds_for(subject.asset.source for subject in self.subjects)
 
 
 @dataclass(frozen=True, slots=True)

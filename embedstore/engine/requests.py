@@ -11,7 +11,10 @@ from embedstore.contracts.record import WHOLE_CUT, Cut
 from embedstore.settings import DEFAULT_ENCODER
 
 Progress = Callable[[str, int, int | None], None]
-"""Called as `progress(stage, done, total)`; total is None while it is not known."""
+"""Called as `progress(stage, done, total)`; total is None while it is not known.
+
+A stage may bring a remark behind a colon, as in "embedding: bound by decoding": it is the same stage.
+"""
 
 
 def silent(stage: str, done: int, total: int | None) -> None:
@@ -20,12 +23,20 @@ def silent(stage: str, done: int, total: int | None) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderChoice:
-    """Which encoder, and how it is loaded. weights: explicit file or folder. threads: 0 lets it choose."""
+    """Which encoder, and how it is loaded (see `LoadRequest`). Profile and precision are part of the space.
+
+    weights: explicit file or folder. threads: 0 lets it choose. runtime: "torch" or "onnx". trust: sha256 of
+    a file that is a program.
+    """
 
     name: str = DEFAULT_ENCODER
     weights: Path | None = None
     profile: str = "default"
+    precision: str = "fp32"
     threads: int = 0
+    runtime: str = "torch"
+    device: str = "cpu"
+    trust: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,6 @@ from embedstore.engine.requests import (
     BridgeRequest,
     Finding,
     HeadCard,
-    HeadReport,
     IngestReport,
     IngestRequest,
     LabelSetCard,
@@ -37,7 +36,13 @@ from embedstore.storage.catalog import Catalog
 from embedstore.storage.store import create_store, open_store
 
 if TYPE_CHECKING:
+    from embedstore.engine.comparison_records import (
+        EncoderComparison,
+        EncoderComparisonRequest,
+        HeadComparison,
+    )
     from embedstore.engine.drift_records import DriftReport, DriftRequest
+    from embedstore.engine.evaluation_records import EvaluationDocument
     from embedstore.engine.head_requests import HeadRequest
     from embedstore.engine.label_requests import AuditCard, AuditRequest, ImportCard, Suggestion
     from embedstore.engine.resolve import Resolved
@@ -215,11 +220,34 @@ class Store:
 
         return fit_head(self._workspace, request)
 
-    def evaluate_head(self, name: str, where: str | None = None) -> HeadReport:
-        """Judge a head on patients it was not fitted on."""
-        from embedstore.engine.head_report import evaluate_head
+    def evaluate_head(
+        self, name: str, where: str | None = None, progress: Progress = silent, **options: Any
+    ) -> EvaluationDocument:
+        """Judge a head on patients it was not fitted on; the look at them is counted.
 
-        return evaluate_head(self._workspace, name, where)
+        options: of `EvaluationRequest`.
+        """
+        from embedstore.engine.evaluating import evaluate_document
+        from embedstore.engine.evaluation_records import EvaluationRequest
+
+        request = EvaluationRequest(head=name, where=where, **options)
+        return evaluate_document(self._workspace, request, progress)
+
+    def compare_heads(
+        self, first: str, second: str, where: str | None = None, progress: Progress = silent, **options: Any
+    ) -> HeadComparison:
+        """Paired differences of two heads on the held-out images they share; see `engine.comparing_heads`."""
+        from embedstore.engine.comparing_heads import compare_heads
+
+        return compare_heads(self._workspace, (first, second), where, progress=progress, **options)
+
+    def compare_encoders(
+        self, request: EncoderComparisonRequest, progress: Progress = silent
+    ) -> EncoderComparison:
+        """Rank the encoders whose vectors the store holds; see `engine.comparing`."""
+        from embedstore.engine.comparing import compare_encoders
+
+        return compare_encoders(self._workspace, request, progress)
 
     def apply_head(
         self, name: str, where: str | None = None, encoder: str | None = None, out: Path | None = None

@@ -27,6 +27,7 @@ _LOOKED_AT_TOGETHER = 16
 @dataclass(frozen=True, slots=True, eq=False)
 class Entry:
     """One item of a source. conflicts: where a table's row disagrees with the file (the file wins).
+    tabled: names of the attributes that only tables gave.
 
     Of a de-identified ingest `found` is what is recorded; read: the image itself, sight: how it may be
     seen, withheld: why it may not be.
@@ -35,6 +36,7 @@ class Entry:
     found: Asset | Report
     key: ItemKey
     conflicts: tuple[Conflict, ...] = ()
+    tabled: frozenset[str] = frozenset()
     read: Asset | None = None
     sight: Sight | None = None
     withheld: str | None = None
@@ -113,7 +115,12 @@ class Survey:
             reports = tuple(table.reports())
             if reports:
                 entries = tuple(
-                    Entry(self._placed(r), (bytes_sha256(r.text.encode()), r.part)) for r in reports
+                    Entry(
+                        self._placed(report),
+                        (bytes_sha256(report.text.encode()), report.part),
+                        tabled=frozenset(report.header.extra),
+                    )
+                    for report in reports
                 )
                 yield self._sealed(Surveyed(reports[0].source, entries=entries))
 
@@ -211,7 +218,9 @@ class Survey:
             if row is not None:
                 header, more = merge(header, row)
                 conflicts.extend(more)
-        return Entry(self._placed(replace(found, header=header)), (sha256, found.part), tuple(conflicts))
+        tabled = frozenset(header.extra.keys() - found.header.extra.keys())
+        joined = self._placed(replace(found, header=header))
+        return Entry(joined, (sha256, found.part), tuple(conflicts), tabled)
 
     def _placed(self, found: Asset | Report) -> Asset | Report:
         if found.header.site is None and self._request.site is not None:

@@ -14,6 +14,8 @@ from embedstore.errors import SpaceMismatch
 from embedstore.settings import DEFAULT_ENCODER
 from embedstore.storage.records import SpaceRow
 
+_CHOSEN = ("name", "weights", "profile", "precision", "trust")
+
 
 class SpaceMoved(SpaceMismatch):
     """An encoder, once loaded, answers in another space than the one recorded for it."""
@@ -69,13 +71,17 @@ class Targets:
         return self._workspace.bind_space(choice, kind)
 
     def provenance(self) -> Mapping[str, Any]:
-        """Both choices, to be kept with the run."""
-        return {kind: choice_json(choice) for kind, choice in self._choices.items()}
+        """Both choices, to be kept with the run, with what decides speed only."""
+        return {
+            kind: {**choice_json(choice), "runtime": choice.runtime, "device": choice.device}
+            for kind, choice in self._choices.items()
+        }
 
     def _recorded(self, kind: TowerKind) -> SpaceRow | None:
         wanted = choice_json(self._choices[kind])
         for row in self._workspace.spaces_of(kind):
-            if self._workspace.catalog.provenance(row.fingerprint) == wanted:
+            known = self._workspace.catalog.provenance(row.fingerprint)
+            if {key: value for key, value in known.items() if key in _CHOSEN} == wanted:
                 return row
         return None
 

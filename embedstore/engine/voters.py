@@ -28,7 +28,7 @@ from embedstore.contracts.labels import LabelingFunction, LabelSet
 from embedstore.engine.requests import ZeroShotRequest
 from embedstore.engine.trusted_code import load_function
 from embedstore.engine.workspace import Workspace
-from embedstore.engine.zeroshot import calibration_for, present_absent, prompt
+from embedstore.engine.zeroshot import calibration_for, present_absent, prompt, template_in
 from embedstore.errors import BadInputFile, UsageError
 from embedstore.fingerprint import digest
 from embedstore.learning.heads.labels import encode_labels
@@ -118,7 +118,8 @@ def _rules(setting: _Setting) -> Voter:
 
 def _zeroshot(setting: _Setting) -> Voter:
     path, told = setting.file("prompts"), setting.told
-    prompts = load_prompts(path) if path else chest_prompts()
+    template = template_in(setting.workspace, setting.encoder)
+    prompts = load_prompts(path, template) if path else chest_prompts(template)
     prompted = prompt(setting.workspace, prompts, setting.encoder, told.get("bridge"))
     column = None
     if prompts.kind == "findings":

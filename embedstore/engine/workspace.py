@@ -17,6 +17,8 @@ from embedstore.settings import DEFAULT_ENCODER, Settings
 from embedstore.storage.catalog import Catalog
 from embedstore.storage.records import SpaceRow
 
+_CHECK = "check"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Workspace:
@@ -69,8 +71,20 @@ class Workspace:
         tower = tower_of(encoder, kind)
         row = self.catalog.ensure_space(encoder.spec, kind)
         assert row.fingerprint == space_of(tower)
-        self.catalog.set_provenance(row.fingerprint, choice_json(choice))
+        self._note(row.fingerprint, choice_json(choice))
         return encoder, row
+
+    def check_of(self, space: SpaceRow) -> Mapping[str, Any] | None:
+        """What the check of an approximate precision found for this space, None when it was never made."""
+        found: Mapping[str, Any] | None = self.catalog.provenance(space.fingerprint).get(_CHECK)
+        return found
+
+    def set_check(self, space: SpaceRow, found: Mapping[str, Any]) -> None:
+        """Keep what a check found with the space it allows."""
+        self._note(space.fingerprint, {_CHECK: dict(found)})
+
+    def _note(self, fingerprint: str, facts: Mapping[str, Any]) -> None:
+        self.catalog.set_provenance(fingerprint, {**self.catalog.provenance(fingerprint), **facts})
 
     def default_choice(self) -> EncoderChoice:
         """The encoder of the store's first images, `starter` for a store that has none."""
@@ -81,7 +95,12 @@ class Workspace:
 def choice_json(choice: EncoderChoice) -> dict[str, Any]:
     """How to load an encoder again: provenance, not identity."""
     weights = str(choice.weights.resolve()) if choice.weights else None
-    return {"name": choice.name, "weights": weights, "profile": choice.profile}
+    found = {"name": choice.name, "weights": weights, "profile": choice.profile}
+    if choice.precision != "fp32":
+        found["precision"] = choice.precision
+    if choice.trust is not None:
+        found["trust"] = choice.trust
+    return found
 
 
 def choice_from(provenance: Mapping[str, Any], space: SpaceRow) -> EncoderChoice:
@@ -91,4 +110,6 @@ def choice_from(provenance: Mapping[str, Any], space: SpaceRow) -> EncoderChoice
         name=provenance.get("name") or space.encoder,
         weights=Path(weights) if weights else None,
         profile=provenance.get("profile") or space.spec.get("profile") or "default",
+        precision=provenance.get("precision") or space.spec.get("precision") or "fp32",
+        trust=provenance.get("trust"),
     )

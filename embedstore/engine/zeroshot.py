@@ -71,12 +71,23 @@ def prompt(
     return PromptedSpace(space, prompts, vectors, ensembled, over, over.bridge.images_to_joint)
 
 
+def template_in(workspace: Workspace, encoder: str | None) -> str:
+    """The template for prompt sets that name none: what the texts of a shared space were trained as."""
+    spec = workspace.space("image", encoder).spec
+    return str(spec.get("prompt") or "{}") if spec.get("shared_space") else "{}"
+
+
 def zeroshot(workspace: Workspace, request: ZeroShotRequest) -> ZeroShotResult:
     """Score images against a prompt set, and label those that may be labelled.
 
     Raises BridgeMissing, LeakageRefused (scored patients taught the bridge), BadInputFile, FilterError.
     """
-    prompted = prompt(workspace, load_prompts(request.classes), request.encoder, request.bridge)
+    prompted = prompt(
+        workspace,
+        load_prompts(request.classes, template_in(workspace, request.encoder)),
+        request.encoder,
+        request.bridge,
+    )
     calibration, calibrated_on = calibration_for(workspace, prompted, request)
     items, vectors, patients = _scored(workspace, prompted, request, calibrated_on)
     scores = prompted.scores(vectors)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from embedstore.evaluation.arrays import F64, finite_or_none
+from embedstore.evaluation.arrays import F64, Groups, finite_or_none, group_codes
+from embedstore.evaluation.intervals import Estimate
 from embedstore.evaluation.metrics import PROBABILITY_FLOOR, bin_of
+from embedstore.evaluation.proportions import proportion
 
 _MAX_STEPS = 30
 _STEEPEST = 1e3
@@ -17,39 +19,39 @@ _STEEPEST = 1e3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReliabilityBin:
-    """Rows whose probability lies in [low, high). observed: share that were positive; NaN in an empty bin."""
+    """Rows whose probability lies in [low, high). share: of them, those that were positive; NaN in an empty
+    bin."""
 
     low: float
     high: float
-    n: int
     mean_predicted: float
-    observed: float
+    share: Estimate
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; numbers of an empty bin are null."""
-        plain = asdict(self)
-        plain.update({key: finite_or_none(plain[key]) for key in ("mean_predicted", "observed")})
-        return plain
+        return {
+            "low": self.low,
+            "high": self.high,
+            "n": self.share.n_images,
+            "mean_predicted": finite_or_none(self.mean_predicted),
+            "observed": finite_or_none(self.share.value),
+            "share": self.share.to_json(),
+        }
 
 
-def reliability(y: ArrayLike, p: ArrayLike, bins: int = 10) -> tuple[ReliabilityBin, ...]:
+def reliability(y: ArrayLike, p: ArrayLike, patients: Groups, bins: int = 10) -> tuple[ReliabilityBin, ...]:
     """The reliability table of (n,) 0/1 labels and (n,) probabilities over equal-width bins."""
-    truth, prob = np.asarray(y) == 1, np.asarray(p, dtype=np.float64)
+    truth, prob, people = np.asarray(y) == 1, np.asarray(p, dtype=np.float64), group_codes(patients)
     where = bin_of(prob, bins)
-    table = []
-    for number in range(bins):
-        inside = where == number
-        count = int(inside.sum())
-        table.append(
-            ReliabilityBin(
-                low=number / bins,
-                high=(number + 1) / bins,
-                n=count,
-                mean_predicted=float(prob[inside].mean()) if count else float("nan"),
-                observed=float(truth[inside].mean()) if count else float("nan"),
-            )
+    return tuple(
+        ReliabilityBin(
+            low=number / bins,
+            high=(number + 1) / bins,
+            mean_predicted=float(prob[where == number].mean()) if (where == number).any() else float("nan"),
+            share=proportion("observed share", truth[where == number], people[where == number]),
         )
-    return tuple(table)
+        for number in range(bins)
+    )
 
 
 def calibration_line(y: ArrayLike, p: ArrayLike, weights: ArrayLike | None = None) -> tuple[F64, F64]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtri
 
-from embedstore.evaluation.arrays import F64, I64, Groups, finite_or_none
-from embedstore.evaluation.intervals import RESAMPLES, Estimate, bootstrap
+from embedstore.evaluation.arrays import F64, I64, Groups, finite_or_none, group_codes
+from embedstore.evaluation.intervals import BOOTSTRAP, RESAMPLES, Estimate, bootstrap, resampled
 from embedstore.evaluation.metrics import Metric
+from embedstore.evaluation.splits import refuse_leakage
 
 POWER = 0.8
 Verdict = Literal["better", "worse", "not told apart"]
+Side = tuple[ArrayLike, ArrayLike, Groups]  # y, prediction, patients
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,11 +34,12 @@ class Comparison:
     smallest_detectable: float
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object; undefined numbers are null."""
-        plain = asdict(self) | {"difference": self.difference.to_json()}
-        for name in ("first", "second", "smallest_detectable"):
-            plain[name] = finite_or_none(plain[name])
-        return plain
+        """A JSON object; undefined numbers are null. The two values are told with their own intervals."""
+        return {
+            "difference": self.difference.to_json(),
+            "verdict": self.verdict,
+            "smallest_detectable": finite_or_none(self.smallest_detectable),
+        }
 
 
 def judged(
@@ -99,7 +102,46 @@ def compare_by_bootstrap(
         level=level,
     )
     truth = np.asarray(y)
-    # The interval of a bootstrap has no standard error; half its width stands for one.
-    se = (found.high - found.low) / 2 / normal_quantile(level)
     values = [float(metric(truth, side, None)) for side in (one, two)]
-    return judged(found, values[0], values[1], se, larger=larger)
+    return judged(found, values[0], values[1], standard_error_of(found), larger=larger)
+
+
+def standard_error_of(found: Estimate) -> float:
+    """What stands for the standard error of a bootstrap, which has none: half its interval's width."""
+    return (found.high - found.low) / 2 / normal_quantile(found.level)
+
+
+def compare_between_by_bootstrap(
+    name: str, metric: Metric, first: Side, second: Side, *, larger: bool = True, seed: int = 0
+) -> Comparison:
+    """Any metric on one set of patients minus that on another; each set is drawn by itself.
+
+    Raises LeakageRefused when a patient is in both: the two would not be independent.
+    """
+    refuse_leakage(first[2], second[2], what="a comparison of two sets")
+    sides = first, second
+    values = [float(metric(np.asarray(y), np.asarray(said, dtype=np.float64), None)) for y, said, _ in sides]
+    drawn = [
+        resampled(metric, y, np.asarray(said, dtype=np.float64), patients, RESAMPLES, seed + number)
+        for number, (y, said, patients) in enumerate(sides)
+    ]
+    apart = drawn[0] - drawn[1] if len(drawn[0]) == len(drawn[1]) else np.empty(0)
+    known = apart[np.isfinite(apart)]
+    level, reach = 0.95, (float("nan"), float("nan"))
+    if len(known):
+        low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
+        reach = float(low), float(high)
+    found = Estimate(
+        metric=f"difference of {name}",
+        value=values[0] - values[1],
+        low=reach[0],
+        high=reach[1],
+        level=level,
+        n_images=sum(len(np.asarray(y)) for y, _, _ in sides),
+        n_patients=sum(len(np.unique(group_codes(patients))) for _, _, patients in sides),
+        n_positives=None,
+        method=BOOTSTRAP,
+        resamples=RESAMPLES,
+        skipped=RESAMPLES - len(known),
+    )
+    return judged(found, values[0], values[1], standard_error_of(found), larger=larger)

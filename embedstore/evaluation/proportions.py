@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from scipy.special import expit, logit
 
 from embedstore.errors import UsageError
-from embedstore.evaluation.arrays import F64, Groups, group_codes, same_length
+from embedstore.evaluation.arrays import F64, Bools, Groups, group_codes, same_length
 from embedstore.evaluation.comparison import normal_quantile
 from embedstore.evaluation.intervals import FEW_PATIENTS, Estimate
 
@@ -42,8 +42,10 @@ class OperatingPoint:
         return {name: one.to_json() if isinstance(one, Estimate) else one for name, one in found.items()}
 
 
-def proportion(name: str, hits: ArrayLike, patients: Groups, *, level: float = 0.95) -> Estimate:
-    """Share of (n,) true entries. n_positives is their number."""
+def proportion(
+    name: str, hits: ArrayLike, patients: Groups, *, level: float = 0.95, n_positives: int | None = None
+) -> Estimate:
+    """Share of (n,) true entries. n_positives: of the finding among the rows; by default the true entries."""
     hit, people = np.asarray(hits, dtype=bool), group_codes(patients)
     n, k = same_length(hits=hit, patients=people), len(np.unique(people))
     low = high = value = float("nan")
@@ -51,7 +53,8 @@ def proportion(name: str, hits: ArrayLike, patients: Groups, *, level: float = 0
         value = float(hit.mean())
         if k > 1:
             low, high = _wilson(value, _effective(hit, people, value), level)
-    return _estimate(name, value, low, high, level, (n, k, int(hit.sum())), WILSON)
+    positives = int(hit.sum()) if n_positives is None else n_positives
+    return _estimate(name, value, low, high, level, (n, k, positives), WILSON)
 
 
 def clustered_mean(
@@ -77,6 +80,15 @@ def standard_error(values: F64, patients: Groups) -> float:
     return float(np.sqrt(k / (k - 1) * (totals @ totals)) / len(values)) if k > 1 else float("nan")
 
 
+def rates_at(
+    truth: Bools, said: Bools, patients: Groups, *, level: float = 0.95
+) -> tuple[Estimate, Estimate]:
+    """Sensitivity and specificity of (n,) answers."""
+    people = np.asarray(patients)
+    found = proportion("sensitivity", said[truth], people[truth], level=level, n_positives=int(truth.sum()))
+    return found, proportion("specificity", ~said[~truth], people[~truth], level=level, n_positives=0)
+
+
 def operating_point(
     y: ArrayLike,
     score: ArrayLike,
@@ -97,10 +109,7 @@ def operating_point(
     truth, said = np.asarray(y) == 1, np.asarray(score, dtype=np.float64) >= threshold
     people = np.asarray(patients)
     same_length(y=truth, score=said, patients=people)
-    sides = (
-        proportion("sensitivity", said[truth], people[truth], level=level),
-        proportion("specificity", ~said[~truth], people[~truth], level=level),
-    )
+    sides = rates_at(truth, said, people, level=level)
     counts = (len(truth), len(np.unique(group_codes(people))), int(truth.sum()))
     sizes = tuple(
         _effective(right, group_codes(people[rows]), float(right.mean())) if rows.any() else 0.0
@@ -135,9 +144,11 @@ def _predictive(
         ratio = np.log(hits / (sizes[0] + 0.5)) - np.log(alarms / (sizes[1] + 0.5))
         variance = 1 / hits - 1 / (sizes[0] + 0.5) + 1 / alarms - 1 / (sizes[1] + 0.5)
         centre = logit(share) + ratio
-        low, high = (float(expit(centre + side * z * np.sqrt(variance))) for side in (-1, 1))
+        # Everybody called alike: the ratio is 1 by definition, which is no certainty about it.
+        reach = z * np.sqrt(variance) if variance > 1e-12 else np.nan
+        low, high = (float(expit(centre + side * reach)) for side in (-1, 1))
         # The halves move the centre inward: at a rate of 0 or 1 the plain value may pass the interval's end.
-        low, high = min(low, value), max(high, value)
+        low, high = (float(end) for end in (np.minimum(low, value), np.maximum(high, value)))
     return _estimate(name, value, low, high, level, counts, PREDICTIVE)
 
 

@@ -107,7 +107,7 @@ def evaluate(
     return Evaluation(
         classes=tuple(classes),
         estimates=tuple(estimates),
-        reliability=reliability(truth, scores) if binary else (),
+        reliability=reliability(truth, scores, people) if binary else (),
         dropped=dropped,
         notes=_notes(estimates, dropped),
     )

@@ -28,6 +28,7 @@ Kind = Literal["broken", "preparing", "prepared", "completing", "done", "failed"
 PHASES: tuple[str, ...] = ("queued", "preparing", "prepared", "completing")
 _KINDS: tuple[Kind, ...] = ("broken", "preparing", "prepared", "completing", "done", "failed")
 _HEADER = struct.Struct("<Bq")
+_COUNT = struct.Struct("<q")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,23 @@ class Event:
         return cls(_KINDS[kind], ticket, memoryview(message)[_HEADER.size :])
 
     def content(self) -> Any:
-        """Unpickle the content; it was made by a process of our own."""
-        return pickle.loads(self.pickled)  # noqa: S301
+        """Unpickle the content; it was made by a process of our own. Arrays in it are read-only."""
+        (count,) = _COUNT.unpack_from(self.pickled)
+        sizes = struct.unpack_from(f"<{count}q", self.pickled, _COUNT.size)
+        at, parts = _COUNT.size + 8 * count, []
+        for size in sizes:
+            parts.append(memoryview(self.pickled)[at : at + size])
+            at += size
+        return pickle.loads(parts[0], buffers=parts[1:])  # noqa: S301
+
+
+def _packed(content: Any) -> bytes:
+    """Pickled, with arrays behind the rest: the one who unpickles them then copies none of their pixels."""
+    buffers: list[pickle.PickleBuffer] = []
+    head = pickle.dumps(content, protocol=5, buffer_callback=buffers.append)
+    parts = [memoryview(head), *(buffer.raw() for buffer in buffers)]
+    sizes = struct.pack(f"<{len(parts)}q", *map(len, parts))
+    return b"".join([_COUNT.pack(len(parts)), sizes, *parts])
 
 
 _TASK, _WORK = 0, 1
@@ -73,7 +89,7 @@ class _Link:
         self._events = events
 
     def send(self, kind: Kind, ticket: int = -1, content: Any = None) -> None:
-        pickled = b"" if content is None and kind != "done" else pickle.dumps(content, protocol=5)
+        pickled = b"" if content is None and kind != "done" else _packed(content)
         try:
             self._events.send_bytes(_HEADER.pack(_KINDS.index(kind), ticket) + pickled)
         except OSError:

@@ -16,7 +16,7 @@ from threading import Lock
 from typing import Generic, TypeVar
 from weakref import finalize
 
-from embedstore.contracts.executor import Done, Executor, Failed, Work
+from embedstore.contracts.executor import Done, Executor, Failed, LongTask, Work
 from embedstore.errors import EmbedstoreError, UsageError
 from embedstore.execution.child import Event
 from embedstore.execution.outcomes import IN_FLIGHT, TaskFeed
@@ -41,6 +41,10 @@ class _Ticket(Generic[T]):
     message: bytes
     alone: bool = False
 
+    def limit_s(self, patience_s: float) -> float:
+        """How long it may be prepared."""
+        return patience_s + (self.task.allowance_s if isinstance(self.task, LongTask) else 0.0)
+
 
 class PoolExecutor:
     """`workers` processes by multiprocessing "spawn", started as tasks come; tasks are few in flight."""
@@ -55,7 +59,7 @@ class PoolExecutor:
         spares: Spares | None = None,
     ) -> None:
         """in_flight: tasks one worker is given. patience_s: after so long in `prepare` it is killed,
-        see `WorkerProcess.preparing_for`."""
+        see `WorkerProcess.preparing_for`; a `LongTask` has longer."""
         self.workers = workers
         self.in_flight = in_flight
         self.patience_s = patience_s
@@ -218,8 +222,11 @@ class _Session(Generic[T, R]):
     def _until_a_deadline(self) -> float | None:
         if self._patience_s is None:
             return None
-        begun = [one[1] for worker in self._workers if (one := worker.preparing_for())]
-        return max(_SOONEST_S, self._patience_s - max(begun)) if begun else None
+        left = [
+            self._tickets[number].limit_s(self._patience_s) - seconds
+            for number, seconds in filter(None, (worker.preparing_for() for worker in self._workers))
+        ]
+        return max(_SOONEST_S, min(left)) if left else None
 
     def _watch(self, worker: WorkerProcess) -> None:
         """Kill a worker that hangs; the other tasks it held are run again."""
@@ -227,9 +234,10 @@ class _Session(Generic[T, R]):
         if self._patience_s is None or preparing is None:
             return
         number, seconds = preparing
-        if seconds >= self._patience_s:
+        limit = self._tickets[number].limit_s(self._patience_s)
+        if seconds >= limit:
             worker.kill()
-            self._bury(worker, number, f"it took more than {self._patience_s:.0f} s")
+            self._bury(worker, number, f"it took more than {limit:.0f} s")
 
     def _note(self, event: Event) -> None:
         if event.kind == "broken":
@@ -286,7 +294,7 @@ class ApartFactory:
     """Entry point `apart`: reading in processes that may be killed, far enough ahead of a slow consumer."""
 
     def create(self, workers: int = 1) -> Executor:
-        """Processes that are given more tasks at a time, and 10 s for each."""
+        """Processes that are given more tasks at a time, and 10 s for each, long tasks longer."""
         return PoolExecutor(max(1, workers), _FAR_AHEAD, _READING_PATIENCE_S, Spares())
 
 

@@ -7,7 +7,7 @@ disease", none of the ten is a wrong answer. Chance takes the same view.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from embedstore.contracts.image import F32
 from embedstore.errors import UsageError
 from embedstore.evaluation.arrays import F64, I64, Groups, finite_or_none, group_codes, same_length
-from embedstore.evaluation.intervals import RESAMPLES, Estimate, bootstrap_mean
+from embedstore.evaluation.intervals import BOOTSTRAP, RESAMPLES, Estimate, bootstrap_mean
 from embedstore.evaluation.splits import patient_folds, refuse_leakage
 from embedstore.learning.bridge import Bridge, BridgeKind, fit_bridge
 from embedstore.learning.retrieval import chance_of_a_hit, hits_at_k
@@ -27,15 +27,17 @@ _FEWEST_PATIENTS = 3  # one held out, and two left to choose parameters on
 _K = 10
 _FEW_PAIRS = 500
 _REPEATS = 5
+_INTERVALS = ("interval", "r_at_1_interval", "shuffled_interval")
+_BACKED = {"level": 0.95, "method": BOOTSTRAP}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BridgeQuality:
     """Recall of the query report's image among the first 10, on held-out patients.
 
-    interval: patient-clustered 95 %. chance: of a random order. shuffled_control, shuffled_interval: the same
-    recall of a bridge fitted to pairs whose reports were dealt out among patients. pool: images searched
-    (mean over folds). n_patients: whose reports were asked for.
+    interval: patient-clustered 95 %, of r_at_10; r_at_1_interval likewise. chance: of a random order.
+    shuffled_control, shuffled_interval: the same recall of a bridge fitted to pairs whose reports were dealt
+    out among patients. pool: images searched (mean over folds). n_patients: whose reports were asked for.
     """
 
     r_at_10: float
@@ -49,21 +51,25 @@ class BridgeQuality:
     n_patients: int
     pool: float
     note: str = ""
+    r_at_1_interval: tuple[float, float] = (float("nan"), float("nan"))
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object; undefined numbers are null."""
-        plain = asdict(self)
+        """A JSON object; undefined numbers are null. Of a ranking there are no positives."""
+        plain = asdict(self) | {"n_images": self.n_pairs, "n_positives": None, **_BACKED}
         for name in ("r_at_10", "r_at_1", "chance", "shuffled_control", "pool"):
             plain[name] = finite_or_none(plain[name])
-        for name in ("interval", "shuffled_interval"):
+        for name in _INTERVALS:
             plain[name] = [finite_or_none(end) for end in plain[name]]
         return plain
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> BridgeQuality:
         """The quality that gave this JSON object."""
-        known: dict[str, Any] = {k: float("nan") if value is None else value for k, value in plain.items()}
-        for name in ("interval", "shuffled_interval"):
+        named = {field.name for field in fields(cls)}
+        known: dict[str, Any] = {
+            k: float("nan") if value is None else value for k, value in plain.items() if k in named
+        }
+        for name in set(_INTERVALS) & set(known):
             low, high = (float("nan") if end is None else float(end) for end in plain[name])
             known[name] = (low, high)
         return cls(**known)
@@ -221,12 +227,14 @@ def _quality(
     found: list[_Found], control: list[_Found], n_pairs: int, seed: int, resamples: int, times: int = 1
 ) -> BridgeQuality:
     people = np.concatenate([part.people for part in found])
-    estimate = _mean("r_at_10", found, seed, resamples)
-    shuffled = _mean("shuffled r_at_10", control, seed, resamples)
+    estimate = _mean("r_at_10", found, [part.at_10 for part in found], seed, resamples)
+    first = _mean("r_at_1", found, [part.at_1 for part in found], seed, resamples)
+    shuffled = _mean("shuffled r_at_10", control, [part.at_10 for part in control], seed, resamples)
     return BridgeQuality(
         r_at_10=estimate.value,
         interval=(estimate.low, estimate.high),
-        r_at_1=float(np.concatenate([part.at_1 for part in found]).mean()),
+        r_at_1=first.value,
+        r_at_1_interval=(first.low, first.high),
         chance=float(np.concatenate([part.chance for part in found]).mean()),
         shuffled_control=shuffled.value,
         shuffled_interval=(shuffled.low, shuffled.high),
@@ -238,7 +246,6 @@ def _quality(
     )
 
 
-def _mean(name: str, parts: list[_Found], seed: int, resamples: int) -> Estimate:
-    hits = np.concatenate([part.at_10 for part in parts])
+def _mean(name: str, parts: list[_Found], hits: list[F64], seed: int, resamples: int) -> Estimate:
     people = np.concatenate([part.people for part in parts])
-    return bootstrap_mean(name, hits, people, seed=seed, resamples=resamples)
+    return bootstrap_mean(name, np.concatenate(hits), people, seed=seed, resamples=resamples)

@@ -92,17 +92,20 @@ def _mean(rows: F32, at: Mapping[str, int], texts: tuple[str, ...]) -> F32:
     return np.asarray(rows[[at[text] for text in texts]].mean(axis=0), dtype=np.float32)
 
 
-def load_prompts(path: Path) -> PromptSet:
-    """Read a prompt set. Raises NotFound, or BadInputFile that names the file and the key."""
-    return parse_prompts(read_mapping(path), str(path))
+def load_prompts(path: Path, template: str = "{}") -> PromptSet:
+    """Read a prompt set. template: for phrases where the file names none.
+
+    Raises NotFound, or BadInputFile that names the file and the key.
+    """
+    return parse_prompts(read_mapping(path), str(path), template)
 
 
-def chest_prompts() -> PromptSet:
+def chest_prompts(template: str = "{}") -> PromptSet:
     """The shipped example for chest films: effusion, pneumothorax, nodule, cardiomegaly."""
-    return load_prompts(SHIPPED / "chest.yaml")
+    return load_prompts(SHIPPED / "chest.yaml", template)
 
 
-def parse_prompts(found: Mapping[str, Any], where: str) -> PromptSet:
+def parse_prompts(found: Mapping[str, Any], where: str, template: str = "{}") -> PromptSet:
     """A prompt set from a parsed file; `where` names it in errors. Raises BadInputFile."""
     only_keys(found, ("name", "templates", "classes", "findings"), where)
     if ("classes" in found) == ("findings" in found):
@@ -111,7 +114,7 @@ def parse_prompts(found: Mapping[str, Any], where: str) -> PromptSet:
     name = found.get("name", Path(where).stem)
     if not isinstance(name, str) or not name.strip():
         raise BadInputFile(f"{where}: 'name' must be a text")
-    templates = _templates(found.get("templates", "{}"), f"{where}: 'templates'")
+    templates = _templates(found.get("templates", template), f"{where}: 'templates'")
     listed = found[kind]
     if isinstance(listed, list):
         names = phrases_of(listed, f"{where}: '{kind}'")

@@ -90,11 +90,14 @@ class Forest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bin:
-    """A bin of a reliability diagram: mean predicted probability, observed share, images in it."""
+    """A bin of a reliability diagram: mean predicted probability, observed share with its interval, images in
+    it."""
 
     predicted: float
     observed: float
     images: int
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +107,31 @@ class Reliability:
     title: str
     bins: tuple[Bin, ...]
     note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A line through (x, y), with a band between low and high where they are given. NaN breaks it off."""
+
+    label: str
+    series: Series
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plot:
+    """Lines over x from 0 to 1. bottom, top: of the y axis. note: under it; says by how many images."""
+
+    title: str
+    across: str
+    up: str
+    lines: tuple[Line, ...]
+    note: str
+    bottom: float = 0.0
+    top: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,12 +145,13 @@ class Section:
     tables: tuple[Table, ...] = ()
     forests: tuple[Forest, ...] = ()
     reliabilities: tuple[Reliability, ...] = ()
+    plots: tuple[Plot, ...] = ()
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoryRecord:
-    """The demo's page. banner: the warning over everything. facts: (number, what it counts).
+    """A page in chapters. banner: the warning over everything, "" for none. facts: (number, what it counts).
 
     glossary: (term, what it means).
     """

@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from embedstore.pages.charts import forest_svg, reliability_svg
+from embedstore.pages.charts import forest_svg, plot_svg, reliability_svg
 from embedstore.pages.records import Interval
 from embedstore.pages.text import one_line, terminal_safe
 
@@ -35,6 +35,7 @@ def _environment() -> Environment:
     environment.filters["cell"] = cell
     environment.filters["forest"] = forest_svg
     environment.filters["reliability"] = reliability_svg
+    environment.filters["plot"] = plot_svg
     environment.tests["numeric"] = lambda value: isinstance(value, int | float | Interval)
     return environment
 

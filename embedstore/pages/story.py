@@ -1,4 +1,4 @@
-"""The demo's page."""
+"""A page in chapters: the demo's, the evaluation of a head."""
 
 from __future__ import annotations
 

@@ -7,9 +7,11 @@ attribute has one.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
@@ -40,7 +42,9 @@ _FORMATS = frozenset(
     {"DICOM", "DICOMDIR", "NIFTI", "TIFF", "JPEG", "OPENSLIDE", "RTDOSE", "RTPLAN", "RTSTRUCT"}
 )
 _UID = re.compile(r"[0-9][0-9.]{0,63}\Z")
-_CODE = re.compile(r"[A-Z0-9 _\\.+\-/]{1,256}\Z")
+# Values of at most 16 characters (PS3.5 6.2); none of them a telephone or record number.
+_CODE = re.compile(r"(?!.*[0-9]{7})[A-Z0-9 _.+\-/]{0,16}(\\[A-Z0-9 _.+\-/]{0,16}){0,31}\Z")
+_AGE = re.compile(r"[0-9]{3}[DWMY]\Z", re.ASCII)
 _NUMERIC = frozenset({"DS", "IS", "US", "SS", "UL", "SL", "UV", "SV", "FD", "FL"})
 # Free text by its VR, but a code of the manufacturer by its use.
 _HARMLESS = frozenset({"ConvolutionKernel", "ReconstructionAlgorithm", "SequenceName", "TransferSyntaxUID"})
@@ -118,9 +122,13 @@ class Gate:
 
     # Headers
 
-    def header(self, header: Header, known: Identifiers) -> Header:
-        """The columns and attributes that pass. known: identifiers of the object and its patient."""
-        through = _Through(self, header, known)
+    def header(self, header: Header, known: Identifiers, tabled: frozenset[str] = frozenset()) -> Header:
+        """The columns and attributes that pass. known: identifiers of the object and its patient.
+
+        tabled: attributes that a table gave. They pass only when they are `kept`, whatever their names: a
+        column is not a DICOM element because it is called like one.
+        """
+        through = _Through(self, header, known, tabled)
         values = {name: through.column(name) for name in HEADER_COLUMNS}
         return Header(**values, extra=through.extra())
 
@@ -128,14 +136,14 @@ class Gate:
         """One column's value as `header` would let it through."""
         return getattr(self.header(replace(header, **{name: value}), known), name)
 
-    def report(self, report: Report, known: Identifiers) -> Report:
-        """A report with its text searched; its source is sealed by the caller."""
+    def report(self, report: Report, known: Identifiers, tabled: frozenset[str] = frozenset()) -> Report:
+        """A report with its text searched, the rest as `header`; its source is sealed by the caller."""
         dates = not self.profile.full_dates
         return replace(
             report,
             part=self.part(report.part),
             text=clean_text(report.text, known | self.identifiers(report.header), dates=dates),
-            header=self.header(report.header, known),
+            header=self.header(report.header, known, tabled),
             about_path=None if report.about_path is None else self.name(report.about_path),
         )
 
@@ -161,8 +169,9 @@ class Gate:
 class _Through:
     """One header on its way through the gate."""
 
-    def __init__(self, gate: Gate, header: Header, known: Identifiers) -> None:
+    def __init__(self, gate: Gate, header: Header, known: Identifiers, tabled: frozenset[str]) -> None:
         self._gate = gate
+        self._tabled = tabled
         self._key = gate.key
         self._profile = gate.profile
         self._header = header
@@ -179,9 +188,9 @@ class _Through:
 
     # Rules: what becomes of a value that is there.
 
-    def same(self, value: Any) -> Any:
-        """Numbers that say nothing about a person."""
-        return value
+    def number(self, value: float, most: float) -> float | None:
+        """A number that says nothing about a person, as long as it can be what its column says."""
+        return value if abs(value) <= most else None
 
     def patient(self, value: str) -> str:
         return pseudonym(self._key, self._header.patient_issuer or "", value)
@@ -236,7 +245,7 @@ class _Through:
         if name in READER_ATTRIBUTES:
             return self.text(value) if isinstance(value, str) else value
         tag = tag_for_keyword(name)
-        if tag is None:
+        if tag is None or name in self._tabled:
             return None
         row = row_of(Tag(tag).group, Tag(tag).element)
         action = self._profile.action(row) if row is not None else "K"
@@ -249,7 +258,7 @@ class _Through:
     def _by_kind(self, name: str, vr: str, value: Scalar, listed: bool) -> Scalar | None:
         """A value the profile keeps: numbers, codes, dates; short text when the table names it."""
         if vr in _NUMERIC:
-            return value if not isinstance(value, str) or _are_numbers(value) else None
+            return value if _are_numbers(str(value), vr) and self.text(str(value)) == str(value) else None
         if not isinstance(value, str):
             return None
         if vr == "CS":
@@ -262,7 +271,16 @@ class _Through:
             listed or name in _HARMLESS
         ):  # a narrative (LT, ST, UT) never passes
             return self.text(value)
-        return value if vr in ("TM", "AS") and listed else None
+        if vr == "AS" and listed:
+            return _age_string(value)
+        return value if vr == "TM" and listed else None
+
+
+def _age_string(value: str) -> str | None:
+    """An age by PS3.5 6.2 (`045Y`), as old as `OLDEST` at most; only years can be more."""
+    if not _AGE.match(value):
+        return None
+    return f"{OLDEST:03.0f}Y" if value[3] == "Y" and int(value[:3]) > OLDEST else value
 
 
 def _kind_of(name: str) -> str | None:
@@ -275,26 +293,29 @@ def _kind_of(name: str) -> str | None:
     return by_vr.get(dictionary_VR(tag), listed)
 
 
-def _are_numbers(value: str) -> bool:
+def _are_numbers(value: str, vr: str) -> bool:
+    """Of integers that are written out (IS) at most seven digits: longer ones count nothing, they name."""
+    most = 8 if vr == "IS" else 24
     try:
-        return all(len(one) < 20 and float(one) is not None for one in value.split("\\"))
+        return all(len(one.strip()) <= most and math.isfinite(float(one)) for one in value.split("\\"))
     except ValueError:
         return False
 
 
 Rule = Callable[[_Through, Any], Any]
 
-_NUMBERS = (
-    "instance_number", "frame", "rows", "columns", "spacing_row_mm", "spacing_col_mm", "slice_thickness_mm",
-    "kvp", "field_strength_t", "part_number", "position_mm", "time_s", "tile_x", "tile_y", "mpp",
-    "magnification",
-)  # fmt: skip
+# The most that is believed: a table may have given the number, and a telephone number is no tube voltage.
+_NUMBERS = {
+    "instance_number": 99_999, "frame": 1e6, "rows": 1e6, "columns": 1e6, "spacing_row_mm": 1e3,
+    "spacing_col_mm": 1e3, "slice_thickness_mm": 1e3, "kvp": 1e5, "field_strength_t": 100, "part_number": 1e6,
+    "position_mm": 1e4, "time_s": 1e6, "tile_x": 1e6, "tile_y": 1e6, "mpp": 1e4, "magnification": 1e3,
+}  # fmt: skip
 _TEXTS = (
     "modality", "body_part", "laterality", "view", "manufacturer", "model", "label", "split", "sequence",
     "licence",
 )  # fmt: skip
 _RULES: Mapping[str, Rule] = {
-    **dict.fromkeys(_NUMBERS, _Through.same),
+    **{name: partial(_Through.number, most=most) for name, most in _NUMBERS.items()},
     **dict.fromkeys(_TEXTS, _Through.text),
     **dict.fromkeys(("study_uid", "series_uid", "sop_uid"), _Through.uid),
     **dict.fromkeys(("sop_class", "transfer_syntax"), _Through.standard_uid),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Protocol, runtime_checkable
 
@@ -30,10 +31,25 @@ class Claimant(Protocol):
         """Whether a file that passed `sniff` is this reader's; no pixel is decoded. May raise ReadFailure."""
 
 
+@runtime_checkable
+class PiecewiseReader(Protocol):
+    """A reader that never holds a file, so that files beyond `Limits.max_file_bytes` can be given to it."""
+
+    reads_pieces: bool
+
+
+@runtime_checkable
+class DraftReader(Protocol):
+    """A reader that gives "draft" pixels by itself; those of all others are their "display" pixels."""
+
+    drafts: bool
+
+
 class ReaderSet:
     """The readers of this process, asked in alphabetical order; each recognises files by content.
 
-    Readers that can `claims` a file are asked before the others.
+    Readers that can `claims` a file are asked before the others. Files beyond `Limits.max_file_bytes` are for
+    those that read them piece by piece.
 
     A reader plugin is a class called with `limits`. Make one set per process or worker: readers may keep the
     last file open in parsed form.
@@ -67,6 +83,7 @@ class ReaderSet:
         able = [reader for reader in self._readers.values() if reader.sniff(head)]
         for reader in sorted(able, key=lambda one: not isinstance(one, Claimant)):
             if not isinstance(reader, Claimant) or reader.claims(source):
+                self._refuse_to_hold(source, reader)
                 yield from reader.describe(source, cut)
                 return
         yield Skip(source=source, reason=unread(head, _suffix(source.path)))
@@ -76,13 +93,18 @@ class ReaderSet:
         reader = self._readers.get(asset.reader)
         if reader is None:
             reader = self._readers[asset.reader] = find_plugin(READERS, asset.reader).load()(self._limits)
+        if want == "draft" and not (isinstance(reader, DraftReader) and reader.drafts):
+            return replace(reader.read(asset, "display"), intensity="draft")
         return reader.read(asset, want)
+
+    def _refuse_to_hold(self, source: Source, reader: Reader) -> None:
+        most = self._limits.max_file_bytes
+        if source.size > most and not (isinstance(reader, PiecewiseReader) and reader.reads_pieces):
+            raise ReadFailure(f"larger than the limit of {most:,} bytes for a file that has to be held whole")
 
     def _head(self, source: Source) -> bytes:
         if source.size == 0:
             raise ReadFailure("empty file")
-        if source.size > self._limits.max_file_bytes:
-            raise ReadFailure(f"larger than the limit of {self._limits.max_file_bytes:,} bytes")
         with source.open() as stream:
             try:
                 return stream.read(HEAD_BYTES)

@@ -43,6 +43,7 @@ class DicomReader:
     """
 
     name = "dicom"
+    reads_pieces = True
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         self._limits = limits

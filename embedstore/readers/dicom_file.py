@@ -163,11 +163,12 @@ def _inflate(opened: BinaryIO, head: bytes, limits: Limits) -> bytes:
     most = min(limits.max_file_bytes, 8 * limits.max_pixels)
     opened.seek(_meta_end(head))
     inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+    packed = opened.read(most + 1)
     try:
-        data = inflate.decompress(opened.read(), most)
+        data = inflate.decompress(packed, most)
     except zlib.error:
         raise ReadFailure("the deflated dataset is damaged") from None
-    if inflate.unconsumed_tail:
+    if inflate.unconsumed_tail or len(packed) > most:
         raise ReadFailure(f"the deflated dataset is larger than the limit of {most:,} bytes")
     if not inflate.eof:
         raise ReadFailure(_CUT)

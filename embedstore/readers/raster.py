@@ -35,6 +35,7 @@ class RasterReader:
     """
 
     name = "raster"
+    drafts = True
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         self._limits = limits
@@ -63,8 +64,8 @@ class RasterReader:
             yield self._asset(source, f"{_FRAME}{number}", number, page)
 
     def read(self, asset: Asset, want: Intensity = "display") -> Image:
-        """Decode one picture or page: uint8 for "display", float32 for "raw". Raises ReadFailure."""
-        managed = want == "display"
+        """One picture or page: uint8 for "display" and "draft", float32 for "raw". Raises ReadFailure."""
+        managed = want in ("display", "draft")
         with asset.source.open() as stream:
             tiff = raster_tiff.sniff(stream.read(16))
             stream.seek(0)
@@ -73,7 +74,7 @@ class RasterReader:
             elif asset.part != _WHOLE:
                 raise ReadFailure("there is no such page in the file")
             else:
-                values = read_picture(stream, self._limits, managed)
+                values = read_picture(stream, self._limits, managed, draft=want == "draft")
         return as_image(values, want)
 
     def _asset(self, source: Source, part: str, frame: int | None, page: PictureFacts) -> Asset:

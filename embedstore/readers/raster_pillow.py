@@ -18,6 +18,7 @@ from PIL import (
 )
 from PIL import Image as Pillow
 
+from embedstore.contracts.image import DRAFT_SIDE
 from embedstore.contracts.record import Scalar
 from embedstore.errors import ReadFailure
 from embedstore.readers.icc import icc_status, picture_to_srgb, to_srgb
@@ -69,11 +70,14 @@ def picture_facts(stream: BinaryIO, limits: Limits) -> PictureFacts:
         return PictureFacts(*((columns, rows) if turned else (rows, columns)), extra)
 
 
-def read_picture(stream: BinaryIO, limits: Limits, managed: bool) -> NDArray[Any]:
-    """Pixels of the upright picture as `pillow_values` gives them. Raises ReadFailure."""
+def read_picture(stream: BinaryIO, limits: Limits, managed: bool, draft: bool = False) -> NDArray[Any]:
+    """Pixels of the upright picture as `pillow_values` gives them; draft: of a JPEG by the scaled inverse
+    transform of libjpeg. Raises ReadFailure."""
     with quiet("PIL"), opened(stream, limits) as picture:
         orientation = orientation_of(picture)
         try:
+            if draft:  # which formats other than JPEG ignore
+                picture.draft(picture.mode, (DRAFT_SIDE, DRAFT_SIDE))
             if picture.format == _JPEG2000 and picture.mode.startswith("I"):
                 values = _deep_jpeg2000(stream, picture.size)
             else:

@@ -36,7 +36,7 @@ def as_image(values: NDArray[Any], want: Intensity) -> Image:
     if want == "raw":
         return Image(pixels=np.ascontiguousarray(values, np.float32), intensity="raw")
     # Decoders hand out their own memory, which may not be written to.
-    return Image(pixels=np.require(_display(values), requirements=["C", "W"]), intensity="display")
+    return Image(pixels=np.require(_display(values), requirements=["C", "W"]), intensity=want)
 
 
 def on_black(values: NDArray[Any]) -> NDArray[Any]:

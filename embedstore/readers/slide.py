@@ -57,6 +57,7 @@ class SlideReader:
     """
 
     name = "slide"
+    reads_pieces = True
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         self._limits = limits

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import re
+import stat
 import struct
 import tempfile
 import zipfile
@@ -23,6 +25,8 @@ _SPOOL_BYTES = 64 << 20
 _PIECE = 1 << 20
 _LOCAL_HEADER = b"PK\x03\x04"
 _ENCRYPTED = 0x1
+_UNIX = 3  # "version made by" of archives that hold the mode of a file (APPNOTE 4.4.2)
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,7 @@ class ZipMember:
     """A member of a zip archive, found by its offset so that opening one does not read the directory again.
 
     size: bytes when unpacked. packed: bytes in the archive. method: 0 stored, 8 deflated (APPNOTE 4.4.5).
+    refused: why it may not be read, "" when it may.
     """
 
     archive: Path
@@ -73,6 +78,7 @@ class ZipMember:
     flags: int
     crc: int
     limits: Limits = DEFAULT_LIMITS
+    refused: str = ""
 
     @classmethod
     def of(cls, archive: Path, info: zipfile.ZipInfo, mtime_ns: int, limits: Limits) -> ZipMember:
@@ -88,6 +94,7 @@ class ZipMember:
             flags=info.flag_bits,
             crc=info.CRC,
             limits=limits,
+            refused=_refusal(info),
         )
 
     @property
@@ -97,6 +104,8 @@ class ZipMember:
 
     def open(self) -> BinaryIO:
         """The unpacked bytes in memory or, when large, in a temporary file; checked against their CRC."""
+        if self.refused:
+            raise ReadFailure(self.refused)
         if self.flags & _ENCRYPTED:
             raise ReadFailure("the archive member is encrypted")
         if self.method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -173,6 +182,19 @@ def source_at(path: str, limits: Limits = DEFAULT_LIMITS) -> Source:
                 if member.name == name:
                     return member
     raise NotFound(f"{path}: the archive or its member does not exist (any more)")
+
+
+def _refusal(info: zipfile.ZipInfo) -> str:
+    """Why an entry is none that an honest archive of images has, "" for one that is.
+
+    Nothing is ever unpacked to where a name points; but whoever writes such names means harm, and a link
+    holds the name of a file and no image.
+    """
+    parts = info.filename.replace("\\", "/").split("/")
+    if ".." in parts or parts[0] == "" or _DRIVE.match(info.filename):
+        return "the archive member's name leads out of the archive; refused"
+    mode = info.external_attr >> 16 if info.create_system == _UNIX else 0
+    return "the archive member is a link, not a file; refused" if stat.S_ISLNK(mode) else ""
 
 
 def _splits(path: str) -> Iterator[tuple[Path, str]]:

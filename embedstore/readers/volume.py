@@ -16,7 +16,7 @@ from embedstore.errors import ReadFailure
 from embedstore.readers import volume_display, volume_meta, volume_nifti, volume_nrrd
 from embedstore.readers.sources import DEFAULT_LIMITS
 from embedstore.readers.volume_geometry import View, view_along, view_of
-from embedstore.readers.volume_header import VolumeHeader, check_layout, check_size
+from embedstore.readers.volume_header import VolumeHeader, check_layout, check_size, check_unpacked
 from embedstore.readers.volume_pairs import unpacked_head, voxels_of
 from embedstore.readers.volume_voxels import Voxels, digest_of
 from embedstore.settings import Limits
@@ -73,6 +73,7 @@ class VolumeReader:
     """
 
     name = "volume"
+    reads_pieces = True
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         self._limits = limits
@@ -90,7 +91,7 @@ class VolumeReader:
         """One asset per slice or volume. Raises ReadFailure; no voxel is decoded."""
         header = self._header(source)
         voxels = voxels_of(source, header)
-        layout = _with_packing(header, voxels).layout
+        layout = self._with_packing(header, voxels).layout
         check_size(layout, voxels.size)
         view = view_of(header)
         stacked = cut.unit in ("volume", "image")
@@ -168,7 +169,16 @@ class VolumeReader:
                     raise ReadFailure("not a volume, or damaged at its beginning")
         except OSError as error:
             raise ReadFailure(f"cannot be read: {error.strerror or type(error).__name__}") from None
-        check_layout(header.layout, self._limits)
+        check_layout(header.layout)
+        return header
+
+    def _with_packing(self, header: VolumeHeader, voxels: Source) -> VolumeHeader:
+        """The .img of a pair may be packed when its .hdr is not, and the other way round."""
+        if header.data == "":
+            with voxels.open() as stream:
+                packed = stream.read(2) == _GZIP and voxels.path.lower().endswith(".gz")
+            header = replace(header, layout=replace(header.layout, packing="deflate" if packed else ""))
+        check_unpacked(header.layout, self._limits)
         return header
 
     def _refuse_large(self, view: View, stacked: bool) -> None:
@@ -189,7 +199,7 @@ class VolumeReader:
         if self._last is not None and self._last.key == key:
             return self._last
         self._last = None  # its memory is needed
-        header = _with_packing(header, voxels)
+        header = self._with_packing(header, voxels)
         data = None if header.data is None else digest_of(voxels)
         self._last = _Opened(key, header, data, Voxels(voxels, header.layout))
         return self._last
@@ -213,15 +223,6 @@ def _values(stored: NDArray[Any], opened: _Opened, want: Intensity) -> NDArray[A
     if want == "display":
         return volume_display.display(stored, opened.header.layout, opened.range())
     return volume_display.raw(stored, opened.header.layout)
-
-
-def _with_packing(header: VolumeHeader, voxels: Source) -> VolumeHeader:
-    """The .img of a pair may be packed when its .hdr is not, and the other way round."""
-    if header.data != "":
-        return header
-    with voxels.open() as stream:
-        packed = stream.read(2) == _GZIP and voxels.path.lower().endswith(".gz")
-    return replace(header, layout=replace(header.layout, packing="deflate" if packed else ""))
 
 
 def _columns(header: VolumeHeader, view: View) -> Header:

@@ -87,8 +87,8 @@ class VolumeHeader:
         return i, j, k
 
 
-def check_layout(layout: Layout, limits: Limits) -> None:
-    """Sizes against each other and the limits, before anything is allocated. Raises ReadFailure."""
+def check_layout(layout: Layout) -> None:
+    """Sizes against each other, before anything is allocated. Raises ReadFailure."""
     if min(*layout.shape, layout.times) < 1:
         raise ReadFailure("the volume has no voxels (a dimension is zero)")
     if sum(length > 1 for length in layout.shape) < 2:
@@ -101,10 +101,16 @@ def check_layout(layout: Layout, limits: Limits) -> None:
         raise ReadFailure("its voxels are vectors (a displacement or gradient field), not an image")
     if layout.dtype.kind not in "iuf" or layout.dtype.itemsize > 8:
         raise ReadFailure("its voxels are complex or extended numbers; convert them to 32-bit floats first")
-    if layout.end > limits.max_file_bytes:
-        raise ReadFailure(f"the voxels are larger than the limit of {limits.max_file_bytes:,} bytes")
     if layout.offset < 0 or not (math.isfinite(layout.slope) and math.isfinite(layout.intercept)):
         raise ReadFailure("the header is damaged")
+
+
+def check_unpacked(layout: Layout, limits: Limits) -> None:
+    """Packed voxels against what may be unpacked; plain ones are read where they lie. Raises ReadFailure."""
+    if layout.packing and layout.end > limits.max_file_bytes:
+        raise ReadFailure(
+            f"its voxels, unpacked, are larger than the limit of {limits.max_file_bytes:,} bytes; unpack it"
+        )
 
 
 def check_size(layout: Layout, size: int) -> None:

@@ -6,6 +6,7 @@ not, since exporters put names and dates of patients there.
 
 from __future__ import annotations
 
+import itertools
 import math
 import struct
 from typing import Any
@@ -23,6 +24,7 @@ _SECONDS = {8: 1.0, 16: 1e-3, 24: 1e-6}  # NIFTI_UNITS_SEC, MSEC, USEC
 _TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _ANALYZE_BITS = {2: 8, 4: 16, 8: 32, 16: 32, 32: 64, 64: 64, 128: 24, 132: 16, 136: 32, 130: 8}
 _ANALYZE_NAME = "Analyze"
+_MOVED = 0.5  # of a voxel: what rounding in a header never is
 _DAMAGED = "the header of the volume is damaged"
 
 
@@ -96,8 +98,27 @@ def _header(header: Any, name: str, data: str | None, packed: bool) -> VolumeHea
         slice_axis=_slice_axis(header),
         time_step_s=_time_step(header, units),
         data=data,
-        extra=_extra(header),
+        extra={**_extra(header), **_second_opinion(header, name)},
     )
+
+
+def _second_opinion(header: Any, name: str) -> dict[str, str]:
+    """A word for headers whose two transforms put a corner of the volume more than half a voxel apart.
+
+    The sform is used, as in nibabel; ITK takes the qform unless the sform's code is 1 (scanner).
+    """
+    if _ANALYZE_NAME in name:
+        return {}
+    sform, qform = _attempt(header.get_sform, coded=True), _attempt(header.get_qform, coded=True)
+    if sform is None or qform is None:
+        return {}
+    ends = [(0.0, max(int(length), 1) - 1.0) for length in header["dim"][1:4]]
+    corners = np.array([(*corner, 1.0) for corner in itertools.product(*ends)])
+    apart = np.linalg.norm((corners @ (sform - qform).T)[:, :3], axis=1).max()
+    if apart <= _MOVED * np.linalg.norm(sform[:3, :3], axis=0).min():
+        return {}
+    mirrored = np.linalg.det(sform[:3, :3]) * np.linalg.det(qform[:3, :3]) < 0
+    return {"Orientation": "sform; the qform is mirrored" if mirrored else "sform; the qform differs"}
 
 
 def _layout(header: Any, name: str, packed: bool) -> Layout:

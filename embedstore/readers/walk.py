@@ -33,8 +33,9 @@ def walk(paths: Sequence[Path], limits: Limits = DEFAULT_LIMITS) -> Iterator[Sou
 
     Folders are entered (a folder reached by two links only once), zip archives are opened by content, not
     by suffix (an .npz is a file, not an archive; neither is an office document), a DICOMDIR brings the
-    files it references. Junk of file managers and stores of embedstore are passed over. Raises NotFound
-    before anything is yielded when a path of `paths` does not exist.
+    files it references. Members of an archive whose names lead out of it, and links in it, are refused. Junk
+    of file managers and stores of embedstore are passed over. Raises NotFound before anything is yielded when
+    a path of `paths` does not exist.
     """
     for path in paths:
         if not os.path.lexists(path):
@@ -131,7 +132,7 @@ class _Walk:
             parts = member.name.split("/")
             if any(part in _JUNK or part.startswith("._") for part in parts):
                 continue
-            yield member
+            yield Unreachable(member.path, member.refused) if member.refused else member
 
     def _dicomdir(self, path: Path) -> Iterator[Source | Unreachable]:
         try:

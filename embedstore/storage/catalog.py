@@ -150,9 +150,9 @@ class Catalog:
         with self._write() as connection:
             overview.end_run(connection, run_id, counts)
 
-    def runs(self, limit: int = 10) -> list[RunRow]:
-        """The latest runs, newest first."""
-        return self._read(overview.runs, limit)
+    def runs(self, limit: int | None = 10, verb: str | None = None) -> list[RunRow]:
+        """The latest runs, or those of one verb, newest first; all when there is no limit."""
+        return self._read(overview.runs, limit, verb)
 
     # Ingest.
 

@@ -120,10 +120,11 @@ def end_run(connection: Connection, run_id: int, counts: Mapping[str, Any]) -> N
     connection.execute(update(Run).where(Run.id == run_id).values(ended=now(), counts=dict(counts)))
 
 
-def runs(connection: Connection, limit: int) -> list[RunRow]:
-    """The latest runs, newest first."""
-    rows = connection.execute(select(Run.__table__).order_by(Run.id.desc()).limit(limit)).mappings()
-    return [RunRow(**row) for row in rows]
+def runs(connection: Connection, limit: int | None, verb: str | None = None) -> list[RunRow]:
+    """The latest runs, or those of one verb, newest first."""
+    of_verb = [Run.verb == verb] if verb is not None else []
+    query = select(Run.__table__).where(*of_verb).order_by(Run.id.desc()).limit(limit)
+    return [RunRow(**row) for row in connection.execute(query).mappings()]
 
 
 def counts(connection: Connection) -> Counts:

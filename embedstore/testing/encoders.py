@@ -21,7 +21,7 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -140,6 +140,14 @@ class EncoderContract:
             lambda: self.factory.load(self.name, replace(self.request, profile="no such profile")),
         ):
             _refused(ask, "an unknown profile must be refused")
+
+    def test_unknown_ways_to_compute_are_refused(self) -> None:
+        """A precision or runtime it has not is a UsageError, never fp32 or its own library without a word."""
+        for request in (
+            replace(self.request, precision="none such"),
+            replace(self.request, runtime="none such"),
+        ):
+            _refused(partial(self.factory.load, self.name, request), f"{request} must be refused")
 
     def test_spec_is_bound(self) -> None:
         """After loading: weights hash, dimension and space of each tower; loading again gives the same."""

@@ -34,7 +34,7 @@ def sample_images(wants: Intensity = "display") -> list[ImageInput]:
 
 
 def _scaled(unit: NDArray[np.float64], wants: Intensity) -> NDArray[Any]:
-    if wants == "display":
+    if wants in ("display", "draft"):
         pixels: NDArray[np.uint8] = np.rint(unit * 255).astype(np.uint8)
         return pixels
     if wants == "suv":

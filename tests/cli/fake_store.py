@@ -6,12 +6,19 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from embedstore.contracts.query import Answer, Hit, Item, Query
+from embedstore.engine.comparison_records import (
+    ComparedMetric,
+    EncoderComparison,
+    EncoderRow,
+    HeadComparison,
+    Measure,
+)
 from embedstore.engine.drift_records import DriftReport
+from embedstore.engine.evaluation_records import ChecklistRow, EvaluationDocument, Shortcut, Validation
 from embedstore.engine.requests import (
     BridgeCard,
     Finding,
     HeadCard,
-    HeadReport,
     IngestReport,
     LabelSetCard,
     Outcome,
@@ -21,6 +28,8 @@ from embedstore.engine.requests import (
     ZeroShotRow,
 )
 from embedstore.errors import NotFound
+from embedstore.evaluation.comparison import judged
+from embedstore.evaluation.intervals import Estimate
 
 HOSTILE = "\x1b[31mred\x07 [bold]not markup[/bold]\nsecond line"
 SPACE = "ab" * 32
@@ -139,6 +148,132 @@ DRIFT = DriftReport(
     outliers={"n_flagged": 3, "n_images": 60, "fdr": 0.1, "n_calibration": 15, "ids": [7]},
     audit=({"id": 7, "path": ITEM.path, "reason": "random", "p_value": 0.4},),
     notes=("left out of the new side, being in the reference too: 1 patient",),
+)
+
+
+def estimate(metric: str, value: float, low: float, high: float) -> Estimate:
+    """Of 40 images of 20 patients, 11 of them positive."""
+    return Estimate(
+        metric=metric, value=value, low=low, high=high, level=0.95, n_images=40, n_patients=20, n_positives=11
+    )
+
+
+AUROC = estimate("auroc", 0.91, 0.85, 0.96)
+EVALUATION = EvaluationDocument(
+    head="effusion",
+    classes=HEAD.classes,
+    counts={"images": 40, "patients": 20, "positives": 11, "unknown_patients": 2},
+    metrics={
+        "auroc": AUROC.to_json(),
+        "brier": estimate("brier", *3 * (float("nan"),)).to_json(),
+    },
+    reliability=({"low": 0.0, "high": 0.5, "n": 20, "mean_predicted": 0.2, "observed": 0.25},),
+    shuffled={
+        **estimate("auroc", 0.5, 0.4, 0.6).to_json(),
+        "shuffles": 20,
+        "p_value": 1 / 21,
+    },
+    split=HEAD.split,
+    notes=("few positives",),
+    trained={
+        "space": SPACE,
+        "encoder": "starter",
+        "encoder_version": "1",
+        "licence": "Apache-2.0",
+        "target": HOSTILE,
+        "labels_from": "column label",
+        "recipe": {"kind": "logistic", "C": 0.1},
+        "data_sha256": "34" * 32,
+        "images": 160,
+        "patients": 80,
+        "per_class": {"absent": 100, "present": 60},
+        "sites": {HOSTILE: 160},
+        "left_out": {},
+    },
+    tested={
+        "role": "external",
+        "filter": None,
+        "images": 40,
+        "patients": 20,
+        "per_class": {"absent": 29, "present": 11},
+        "sites": {"B": 40},
+        "prevalence": None,
+    },
+    disjointness={
+        "patient_disjoint": False,
+        "unknown_train_patients": 0,
+        "unknown_test_patients": 2,
+        "assumed_independent": False,
+        "site_disjoint": True,
+        "copies_looked_for": True,
+        "copies_left_out": 0,
+        "pictures_compared": 12,
+        "pictures_not_readable": 0,
+        "note": "2 test images came without a patient identifier",
+    },
+    unsealed={"times": 3, "heads": ["effusion"], "first": "2024-05-31T12:00:00Z", "filter": None},
+    validation=Validation(
+        internal=estimate("auroc", 0.93, 0.9, 0.96),
+        internal_by="training patients, each by a refit without their fold",
+        external=AUROC,
+        difference=judged(estimate("difference of auroc", -0.02, -0.07, 0.03), 0.91, 0.93, 0.025),
+    ),
+    smallest_detectable=0.08,
+    findings=(),
+    shortcut=Shortcut(
+        columns=("sex", "age"),
+        baseline=estimate("auroc", 0.6, 0.5, 0.7),
+        gain=judged(estimate("difference of auroc", 0.31, 0.2, 0.4), 0.91, 0.6, 0.05),
+        encoded=(),
+    ),
+    checklist=(
+        ChecklistRow(guideline="CLAIM 2024", item="1", topic="title", status="needs author", answer=HOSTILE),
+    ),
+)
+
+WORSE = judged(estimate("difference of auroc", -0.2, -0.3, -0.1), 0.7, 0.9, 0.05)
+COMPARED_HEADS = HeadComparison(
+    first="effusion",
+    second=HOSTILE,
+    target="label",
+    classes=HEAD.classes,
+    counts=EVALUATION.counts,
+    metrics=(ComparedMetric(metric="auroc", first=AUROC, second=AUROC, comparison=WORSE),),
+    unsealed=EVALUATION.unsealed,
+)
+
+
+def encoder_row(rank: int, encoder: str, against: Any) -> EncoderRow:
+    names = (("precision_at_k", "precision at 10"), ("neighbours", "auroc of a vote of 10 neighbours"))
+    measures = {
+        field: Measure(estimate=estimate(metric, 0.9, 0.8, 0.95), against_first=against)
+        for field, metric in (*names, ("probe", "auroc of a linear probe"))
+    }
+    return EncoderRow(
+        rank=rank,
+        encoder=encoder,
+        space=SPACE,
+        **measures,
+        dim=1280,
+        bytes_per_image=5120,
+        seconds_per_image=0.02 if rank == 1 else None,
+        licence="Apache-2.0",
+        forbids="" if rank == 1 else "commercial use",
+    )
+
+
+SIDES = {"images": 40, "patients": 20, "per_class": {"absent": 29, HOSTILE: 11}}
+COMPARED_ENCODERS = EncoderComparison(
+    target="label",
+    classes=HEAD.classes,
+    k=10,
+    train=SIDES,
+    test=SIDES,
+    split=HEAD.split,
+    rows=(encoder_row(1, "starter", None), encoder_row(2, "retfound-mae", WORSE)),
+    verdict="'starter' is better than retfound-mae",
+    unsealed=EVALUATION.unsealed,
+    notes=(HOSTILE,),
 )
 
 
@@ -263,25 +398,17 @@ class FakeStore:
         self._note(request)
         return HEAD
 
-    def evaluate_head(self, name: str, where: str | None = None) -> HeadReport:
-        self._note((name, where))
-        return HeadReport(
-            head=name,
-            classes=HEAD.classes,
-            counts={"images": 40, "patients": 20, "positives": 11},
-            metrics={"auroc": {"value": 0.91, "low": 0.85, "high": 0.96}, "brier": {"value": float("nan")}},
-            reliability=({"low": 0.0, "high": 0.5, "n": 20, "mean": 0.2, "observed": 0.25},),
-            shuffled={
-                "metric": "auroc",
-                "value": 0.5,
-                "low": 0.4,
-                "high": 0.6,
-                "shuffles": 20,
-                "p_value": 1 / 21,
-            },
-            split=HEAD.split,
-            notes=("few positives",),
-        )
+    def evaluate_head(self, name: str, where: str | None, progress: Any, **options: Any) -> Any:
+        self._note((name, where, options))
+        return EVALUATION
+
+    def compare_heads(self, first: str, second: str, where: str | None, progress: Any, **options: Any) -> Any:
+        self._note((first, second, where, options))
+        return COMPARED_HEADS
+
+    def compare_encoders(self, request: Any, progress: Any) -> EncoderComparison:
+        self._note(request)
+        return COMPARED_ENCODERS
 
     def apply_head(
         self, name: str, where: str | None = None, encoder: str | None = None, out: Any = None

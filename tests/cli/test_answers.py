@@ -138,6 +138,12 @@ def test_requests_reach_the_store_as_given(
 
 def test_not_a_number_is_null(fake_store: type[FakeStore], embedstore: Callable[..., Ran]) -> None:
     assert embedstore("head", "evaluate", "effusion", "--json").json["metrics"]["brier"]["value"] is None
+    embedstore("head", "evaluate", "effusion", "--prevalence", "0.05", "--by", "ward", "--assume-independent")
+    _, _, options = fake_store.asked[-1]
+    assert (options["prevalence"], options["by"], options["assume_independent"]) == (0.05, ("ward",), True)
+    embedstore("compare", "--encoder", "a", "--encoder", "b", "--target", "label", "-k", "3")
+    asked = fake_store.asked[-1]
+    assert (asked.encoders, asked.target, asked.k, asked.test_fraction) == (("a", "b"), "label", 3, 0.2)
 
 
 def test_the_store_is_named_before_after_or_by_the_environment(
@@ -186,6 +192,8 @@ SHOWN = {
     "head-evaluate": ("head", "evaluate", "effusion"),
     "head-apply": ("head", "apply", "effusion"),
     "head-list": ("head", "list"),
+    "head-compare": ("head", "compare", "effusion", "other"),
+    "compare": ("compare", "--target", "label"),
     "drift": ("drift", "--reference", "site = 'A'", "--new", "site = 'B'"),
     "status": ("status",),
     "status-lists": ("status", "--failures", "--skips", "--conflicts"),

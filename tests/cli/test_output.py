@@ -128,3 +128,15 @@ def test_a_bar_shows_on_a_terminal_after_two_seconds(
         bar("reading [bold]x", 1, 3)
         bar("encoding", 2, None)
     assert ("encoding" in stream.getvalue()) is drawn
+
+
+def test_a_remark_behind_the_stage_is_not_another_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", stream := _Terminal())
+    monkeypatch.setattr(progress, "PATIENCE_S", 0.0)
+    with progress.Bar() as bar:
+        bar("reading", 1, None)
+        for done, remark in ((1, "bound by decoding"), (2, "bound by the forward pass")):
+            bar(f"embedding: {remark}", done, 4)
+        (task,) = bar._progress.tasks
+        assert (task.description, task.completed) == ("embedding: bound by the forward pass", 2)
+    assert "2/4" in stream.getvalue()

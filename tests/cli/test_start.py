@@ -80,7 +80,18 @@ def test_the_static_table_says_what_the_command_says(name: str) -> None:
     assert len(COMMANDS[name].summary) <= 60
     assert COMMANDS[name].summary.endswith(".")
     first = command.help.partition("\n\n")[0]
-    if name not in ("demo", "bridge", "label", "head", "zeroshot", "verify", "migrate", "search", "reindex"):
+    if name not in (
+        "demo",
+        "bridge",
+        "label",
+        "head",
+        "zeroshot",
+        "verify",
+        "migrate",
+        "search",
+        "reindex",
+        "compare",
+    ):
         assert first == COMMANDS[name].summary
     assert not command.hidden
 

@@ -235,6 +235,7 @@ class BrokenFactory:
     encoder: Any = Broken
     state: str = "present"
     any_profile: bool = False
+    any_request: bool = False
     licence: str = "Apache-2.0"
     dim: int = 64
 
@@ -248,6 +249,8 @@ class BrokenFactory:
 
     def load(self, name: str, request: LoadRequest) -> Any:
         self.spec(name, request.profile)
+        if not self.any_request:
+            reference.factory.load(name, request)
         return self.encoder(reference.factory.spec(name))
 
 
@@ -283,6 +286,7 @@ class NewSpaceEachTime:
 
     def load(self, name, request):
         NewSpaceEachTime.count += 1
+        reference.factory.load(name, request)
         template = replace(self.spec(name, request.profile), version=str(NewSpaceEachTime.count))
         return Broken(template)
 
@@ -319,6 +323,7 @@ CAUGHT: list[tuple[Any, str]] = [
     (BrokenFactory(ClaimsATower), "test_other_towers_are_refused"),
     (BrokenFactory(state="missing"), "test_doctor_finds_the_weights"),
     (BrokenFactory(any_profile=True), "test_unknown_profile_is_refused"),
+    (BrokenFactory(any_request=True), "test_unknown_ways_to_compute_are_refused"),
     (BrokenFactory(licence=""), "test_spec_is_a_template"),
 ]
 

@@ -29,7 +29,7 @@ PLANTED = (
     "Quixote", "Alonso", "Sancho", "Dulcinea", "Rocinante", "MRN-4711-0815", "47110815",
     "19471029", "1947-10-29", "29.10.1947", "29 October 1947", "ACC9988776", "20190612", "2019-06-12",
     "1.2.826.4.777", "Mancha", "Cervantes", "Toboso", "PrivateSecret", "ward7b",
-    "mariposa", "30 555 0199", "q@example.org",
+    "mariposa", "30 555 0199", "q@example.org", "4155551234",
 )  # fmt: skip
 
 
@@ -113,16 +113,29 @@ def export(tmp_path: Path) -> Path:
         archive.writestr("Dulcinea notes.txt", note.getvalue())
     with (folder / "table of Mancha.csv").open("w", newline="", encoding="utf-8") as stream:
         rows = csv.writer(stream)
-        rows.writerow(["path", "patient_id", "PatientName", "insurance", "label", "ward", "report_text"])
+        rows.writerow(
+            [
+                "path",
+                "patient_id",
+                "PatientName",
+                "insurance",
+                "SliceThickness",
+                "label",
+                "ward",
+                "report_text",
+            ]
+        )
         text = (
             "Mr. Quixote (born 29.10.1947, also 29 October 1947), ID mrn 4711 0815, accession ACC9988776, "
             "was seen on 2019-06-12 by Dr. Sancho Panza; call 30 555 0199? tel. +34 30 555 0199 or "
             "q@example.org. Alonso Quixote has an opacity in the right lower lobe, 12 x 8 mm."
         )
-        person = ("MRN-4711-0815", "Quixote, Alonso", "47110815")
+        person = ("MRN-4711-0815", "Quixote, Alonso", "47110815", "4155551234")
         rows.writerow(["ward7b/Quixote 1.dcm", *person, "opacity", "ward7b", text])
         rows.writerow(["Dulcinea.jpg", *person, "Quixote's film", "ward7b", "Films of Cervantes compared."])
-        rows.writerow(["ward7b/Quixote 2.dcm", "OTHER-Rocinante", "Rocinante", "1", "normal", "x", ""])
+        rows.writerow(
+            ["ward7b/Quixote 2.dcm", "OTHER-Rocinante", "Rocinante", "1", "4155551234", "normal", "x", ""]
+        )
     return folder
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import csv
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -214,6 +218,19 @@ def test_a_run_that_breaks_off_leaves_wholes_as_they_were(store, put, monkeypatc
     assert {hit.parts for hit in hits} == {SLICES}
     assert len(hits) == STACKS
     assert put(store).wholes[0].made == 0
+
+
+@pytest.mark.slow
+def test_kills_leave_wholes_of_acknowledged_parts_or_known_to_be_behind(tmp_path):
+    command = [sys.executable, "-m", "tests.engine.kill_wholes_driver", str(tmp_path / "store"), "10", "7"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=Path(__file__).parents[2], env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["batches"] > report["kills"] == 10
+    assert report["behind_after_a_kill"] > 0, "some were killed between parts and wholes"
 
 
 def test_while_another_process_writes_an_answer_says_that_wholes_are_behind(store, put):

@@ -95,7 +95,7 @@ def test_evaluate_reports_every_metric_with_interval_and_drops_unlabelled_rows()
     assert report.dropped == 2
     assert "2 rows without a label were dropped" in report.notes
     assert report.get("auroc").n_images == 120
-    assert sum(row.n for row in report.reliability) == 120
+    assert sum(row.share.n_images for row in report.reliability) == 120
     json.dumps(report.to_json(), allow_nan=False)
     with pytest.raises(UsageError, match="there are: auroc"):
         report.get("f1")

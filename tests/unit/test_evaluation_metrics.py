@@ -81,9 +81,10 @@ def test_calibration_error_by_hand():
     y, p = np.array([0, 1, 1, 1]), np.array([0.15, 0.15, 0.95, 1.0])
     # Bin .1-.2: gap |.15 - .5| for 2 of 4; bin .9-1: gap |.975 - 1| for 2 of 4.
     assert metrics.calibration_error(y, p) == pytest.approx(0.5 * 0.35 + 0.5 * 0.025)
-    table = reliability(y, p)
-    assert [row.n for row in table] == [0, 2, 0, 0, 0, 0, 0, 0, 0, 2]
-    assert (table[1].mean_predicted, table[1].observed) == (pytest.approx(0.15), 0.5)
+    table = reliability(y, p, ["a", "a", "b", "c"])
+    assert [row.share.n_images for row in table] == [0, 2, 0, 0, 0, 0, 0, 0, 0, 2]
+    assert (table[1].mean_predicted, table[1].share.value) == (pytest.approx(0.15), 0.5)
+    assert [row.share.n_patients for row in table if row.share.n_images] == [1, 2]
     assert table[0].to_json()["observed"] is None
 
 

@@ -60,7 +60,9 @@ def test_the_direction_leads_from_presence_to_absence():
     told = read_polarity("no mass")
     pairs = np.tile(np.stack([absent, present]), (4, 1))
     way = told.direction(pairs)
-    assert way @ absent / np.linalg.norm(absent) > 0 > way @ present / np.linalg.norm(present)
+    near = way @ absent / np.linalg.norm(absent)
+    assert near > way @ present / np.linalg.norm(present)
+    assert near > way @ other / np.linalg.norm(other)  # what never mentions it is not its absence
     deaf = told.direction(np.stack([present] * 8))
     assert deaf @ present < 0
     both = read_polarity("effusion without mass").direction(np.vstack([pairs, other]))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -13,8 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from embedstore.contracts.query import Answer, Hit, Item, Query
-from embedstore.pages.charts import forest_svg, reliability_svg
+from embedstore.pages.charts import forest_svg, plot_svg, reliability_svg
 from embedstore.pages.contact_sheet import contact_sheet
+from embedstore.pages.evaluation_page import evaluation_markdown, evaluation_page
 from embedstore.pages.records import (
     Bin,
     Chip,
@@ -22,6 +25,8 @@ from embedstore.pages.records import (
     ForestRow,
     Gallery,
     Interval,
+    Line,
+    Plot,
     Reliability,
     Section,
     StoryRecord,
@@ -31,6 +36,7 @@ from embedstore.pages.records import (
 from embedstore.pages.render import data_uri
 from embedstore.pages.story import story_page
 from embedstore.pages.words import bridge_words
+from tests.cli.fake_store import EVALUATION
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>&\u202e\x1b[31m{{7*7}}{% raw %}"
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -245,8 +251,8 @@ def test_charts_are_well_formed_and_stay_in_their_frame() -> None:
     assert len(circles) == 3
     assert all(0 <= float(circle.attrib["cx"]) <= width for circle in circles)
     bins = (Bin(predicted=0.0, observed=1.0, images=1), Bin(predicted=1.0, observed=0.0, images=100))
-    dots = ElementTree.fromstring(reliability_svg(Reliability(title=EVIL, bins=bins))).findall(".//circle")
-    assert [float(dot.attrib["cy"]) for dot in dots] == [34.0, 254.0]
+    chart = ElementTree.fromstring(reliability_svg(Reliability(title=EVIL, bins=bins)))
+    assert [float(dot.attrib["cy"]) for dot in chart.findall(".//circle")] == list(frame_of(chart))
     ElementTree.fromstring(reliability_svg(Reliability(title="empty", bins=())))
 
 
@@ -258,3 +264,31 @@ def test_a_bridge_is_described_with_what_is_known_of_it() -> None:
         "R@10 0.300 [0.200, 0.400] on patients not seen (chance 0.100, shuffled pairs 0.110)"
     )
     assert "[" not in bridge_words({"quality": full | {"interval": [None, None]}})
+
+
+def frame_of(chart) -> tuple[float, float]:
+    """Upper and lower edge of the square the data are drawn in."""
+    frame = chart.find(".//rect").attrib
+    return float(frame["y"]), float(frame["y"]) + float(frame["height"])
+
+
+def test_plots_draw_lines_and_bands_inside_their_frame() -> None:
+    nan = float("nan")
+    x, y = (0.0, 0.5, 1.0), (-5.0, nan, 9.0)
+    line = Line(label=EVIL, series="encoder", x=x, y=y, low=(-9.0, nan, 0.2), high=(0.1, nan, 9.0))
+    other = Line(label="other", series="baseline", x=x, y=(0.0, 0.1, 0.2))
+    plot = Plot(title=EVIL, across=EVIL, up=EVIL, lines=(line, other), note=EVIL, bottom=-0.1, top=0.3)
+    chart = ElementTree.fromstring(plot_svg(plot))
+    top, bottom = frame_of(chart)
+    drawn = [*chart.findall(".//polyline"), *chart.findall(".//polygon")]
+    heights = [float(point.split(",")[1]) for shape in drawn for point in shape.attrib["points"].split()]
+    assert (min(heights), max(heights)) == (top, bottom)
+    first, second = (shape.attrib["points"].split() for shape in chart.findall(".//polyline"))
+    assert (len(first), len(second)) == (2, 3)  # what is not defined is left out
+    assert float(second[0].split(",")[1]) == pytest.approx(bottom - 0.25 * (bottom - top))
+
+
+def test_an_evaluation_is_only_text_on_its_page_and_in_markdown() -> None:
+    told = replace(EVALUATION, head=EVIL, notes=(EVIL,), trained={**EVALUATION.trained, "target": EVIL})
+    assert "alert(1)" in inert(evaluation_page(told)).text
+    assert not re.search(r"(?<!\\)<", evaluation_markdown(told))

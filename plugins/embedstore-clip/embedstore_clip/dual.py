@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
+from embedstore_torch.encoder import Forward, ImageEncoder
 
 from embedstore.contracts.encoder import EncoderSpec, TowerSpec, bind
-from embedstore.contracts.image import F32, Image, ImageInput
-from embedstore.encoders.preprocess import Recipe, check_texts, fastest, in_batches, stack
+from embedstore.contracts.image import F32
+from embedstore.encoders.preprocess import Recipe, check_texts, in_batches
 from embedstore_clip.windows import LONGER, pack
 
 
 class Network(Protocol):
-    """What a library's model is reduced to. Vectors are as the model gives them, not normalised."""
+    """What a library's text side is reduced to. Vectors are as the model gives them, not normalised."""
 
     logit_scale: float | None
     logit_bias: float | None
     context: int
-
-    def images(self, batch: F32) -> F32:
-        """(n, 3, h, w) prepared images to (n, dim)."""
 
     def texts(self, texts: Sequence[str]) -> F32:
         """n texts, cut off at the context, to (n, dim)."""
@@ -35,44 +32,22 @@ class Network(Protocol):
         """Intra-op threads from now on; 0 leaves torch's own choice."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Setting:
-    threads: int
-    batch: int
+class DualEncoder(ImageEncoder):
+    """Implements `ScaledEncoder` beside what `ImageEncoder` does."""
 
-
-class DualEncoder:
-    """Implements `StagedEncoder`, `TunableEncoder` and `ScaledEncoder`."""
-
-    def __init__(self, spec: EncoderSpec, network: Network, recipe: Recipe, dim: int, threads: int) -> None:
-        self.spec = spec
-        self.batch_size = 8
+    def __init__(
+        self, spec: EncoderSpec, network: Network, forward: Forward, recipe: Recipe, threads: int
+    ) -> None:
+        super().__init__(spec, forward, recipe, threads)
         self.logit_scale = network.logit_scale
         self.logit_bias = network.logit_bias
         self._network = network
-        self.preparation = recipe.apply
-        self._dim = dim
-        self._threads = threads
         network.set_threads(threads)
 
-    def prepare_image(self, image: ImageInput) -> F32:
-        """(3, h, w) float32, as the model's own preprocessing gives it."""
-        return self.preparation(image)
-
-    def forward_images(self, batch: F32) -> F32:
-        """(n, 3, h, w) prepared inputs to (n, dim), not normalised."""
-        if not len(batch):
-            return np.empty((0, self._dim), dtype=np.float32)
-        return self._network.images(batch)
-
-    def encode_images(self, images: Sequence[ImageInput]) -> F32:
-        """(n, dim) float32, not normalised."""
-        return in_batches(
-            images,
-            self.batch_size,
-            self._dim,
-            lambda chunk: self.forward_images(stack([self.prepare_image(image) for image in chunk])),
-        )
+    def set_threads(self, threads: int) -> None:
+        """Of both sides, from now on; 0 leaves the library's own choice."""
+        super().set_threads(threads)
+        self._network.set_threads(threads)
 
     def encode_texts(self, texts: Sequence[str]) -> F32:
         """(n, dim) float32. A text within the model's context gives the model's own vector, not normalised.
@@ -89,31 +64,6 @@ class DualEncoder:
             start += len(group)
         return found
 
-    def tune(self, seconds: float) -> Mapping[str, str | int | float | bool]:
-        """Measure threads and batch sizes of the image side for about `seconds`; adopt the best."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        threads = {self._threads} if self._threads else {1, max(1, cores // 2), cores}
-        blank = ImageInput(_grey())
-        largest = np.repeat(self.prepare_image(blank)[None], 8, axis=0)
-
-        def run(setting: _Setting) -> int:
-            self._network.set_threads(setting.threads)
-            return len(self.forward_images(largest[: setting.batch]))
-
-        settings = [_Setting(count, batch) for batch in (4, 8, 1) for count in sorted(threads)]
-        best = fastest(settings, run, seconds)[0]
-        self._network.set_threads(best.setting.threads)
-        self.batch_size = best.setting.batch
-        return {
-            "threads": best.setting.threads,
-            "batch": best.setting.batch,
-            "images_per_s": round(best.per_s, 2),
-        }
-
-
-def _grey() -> Image:
-    return Image(np.full((256, 256, 1), 128, dtype=np.uint8), "display")
-
 
 def _merged(rows: F32, windows: Sequence[str]) -> F32:
     if len(rows) == 1:
@@ -125,9 +75,11 @@ def _merged(rows: F32, windows: Sequence[str]) -> F32:
     return mean
 
 
-def text_tower(dim: int | None, context: int | None, tokenizer: str) -> TowerSpec:
-    """The text half of a dual encoder's spec."""
-    recipe: dict[str, Any] = {"tokenizer": tokenizer, "longer": LONGER}
+def text_tower(
+    dim: int | None, context: int | None, tokenizer: str, reading: Mapping[str, str] | None = None
+) -> TowerSpec:
+    """The text half of a dual encoder's spec. reading: what else decides the tokens a text becomes."""
+    recipe: dict[str, Any] = {"tokenizer": tokenizer, "longer": LONGER, **(reading or {})}
     if context is not None:
         recipe["context"] = context
     return TowerSpec(kind="text", dim=dim, preprocess=recipe, pooling="the model's own projection")

@@ -197,6 +197,8 @@ def _cached(repo: str, file: str) -> Iterator[Path]:
 
 def _look(place: Path, named: Named) -> Located | None:
     if place.is_file():
+        if not named.model and (place.parent / CONFIG).is_file() and place.suffix in _SUFFIXES:
+            return Located(place, folder=place.parent)
         if not named.model:
             raise UsageError(
                 f"{place} is a file; a model that is not built in needs its folder with {CONFIG}"

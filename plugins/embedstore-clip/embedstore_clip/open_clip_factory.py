@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from embedstore_torch.loading import check_request, input_shape
+
 from embedstore.contracts.encoder import EncoderSpec, LoadRequest, WeightsReport
-from embedstore.encoders.weights import not_downloaded
+from embedstore.encoders.weights import is_torchscript, not_downloaded
 from embedstore.errors import Refused, UsageError, WeightsMissing
 from embedstore.fingerprint import digest, file_sha256
 from embedstore_clip import open_clip_catalog as catalog
 from embedstore_clip.dual import DualEncoder, bind_dual, image_tower, text_tower
 from embedstore_clip.recipes import from_open_clip
-from embedstore_clip.transformers_factory import PRECISIONS
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt")
 
@@ -45,7 +47,7 @@ class OpenClipFactory:
                 image_tower(dim, recipe),
                 text_tower(dim, text.get("context_length", 77) if known.model else None, _tokenizer(text)),
             ),
-            licence="that of the chosen weights",
+            licence="that of the weights",
             source=str(source or "open_clip_torch").rstrip("/"),
             cite="Radford et al. 2021, arXiv:2103.00020; Cherti et al. 2022, arXiv:2212.07143",
             shared_space=True,
@@ -73,25 +75,30 @@ class OpenClipFactory:
     def load(self, name: str, request: LoadRequest) -> DualEncoder:
         """Load and bind. Raises WeightsMissing, Refused, UsageError; never gives an untrained model."""
         template = self.spec(name, request.profile)
-        if request.precision not in PRECISIONS:
-            raise UsageError(f"precision '{request.precision}' is not one of {', '.join(PRECISIONS)}")
+        check_request(name, request)
         named = catalog.parse(name)
         located, _ = catalog.find(named, request)
         if located is None:
             raise WeightsMissing(f"no weights for '{name}' on this machine: {catalog.remedy(named)}")
         known = catalog.settings(named, located)
+        if is_torchscript(located.file):  # OpenAI's own archives; plain GELU would shift every vector
+            known = replace(known, quick_gelu=True)
         if wrong := not_downloaded(located.file):
             raise Refused(wrong)
+        from embedstore_torch.forward import forward_of
+
         from embedstore_clip.open_clip_network import OpenClipNetwork
 
-        network = OpenClipNetwork(named, located, known, request.device, request.precision)
+        network = OpenClipNetwork(named, located, known, request)
         recipe = from_open_clip(network.preprocess)
         dim = network.texts(["a"]).shape[1]
         text = text_tower(dim, network.context, _tokenizer(known.model.get("text_cfg", {})))
         spec = bind_dual(
             template, (image_tower(dim, recipe), text), _sha256(located, known), dim, request.precision
         )
-        return DualEncoder(spec, network, recipe, dim, request.threads)
+        size = input_shape(recipe)
+        forward = forward_of(network.image_side, spec, request, size)
+        return DualEncoder(spec, network, forward, recipe, request.threads)
 
 
 def _tokenizer(text: Any) -> str:

@@ -6,15 +6,16 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
+from embedstore_torch.loading import check_request, input_shape
+
 from embedstore.contracts.encoder import EncoderSpec, LoadRequest, WeightsReport
 from embedstore.encoders.preprocess import Recipe
-from embedstore.encoders.weights import not_downloaded
+from embedstore.encoders.weights import hub_snapshots, not_downloaded
 from embedstore.errors import Refused, UsageError, WeightsMissing
 from embedstore.fingerprint import digest, file_sha256
 from embedstore_clip.dual import DualEncoder, bind_dual, image_tower, text_tower
 from embedstore_clip.recipes import from_processor
 
-PRECISIONS = ("fp32", "bf16", "fp16")
 _MODEL_TYPES = ("clip", "siglip")
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 _DECIDING = (
@@ -28,7 +29,9 @@ _DECIDING = (
     "merges.txt",
     "spiece.model",
 )
-_GENERIC = "transformers:FOLDER (a folder with config.json, weights, tokenizer and preprocessor_config.json)"
+_GENERIC = (
+    "transformers:REPO-OR-FOLDER (a folder with config.json, weights, tokenizer and preprocessor_config.json)"
+)
 
 
 class TransformersFactory:
@@ -44,13 +47,13 @@ class TransformersFactory:
             raise UsageError(f"encoder '{name}' with profile '{profile}': say {_GENERIC}, profile 'default'")
         recipe, dim, context = None, None, None
         if argument and (Path(argument) / "config.json").is_file():
-            config = _config(Path(argument))
-            recipe, dim, context = _recipe(Path(argument)), _dim(config), _context(config)
+            config = read_config(Path(argument))
+            recipe, dim, context = processor_recipe(Path(argument)), _dim(config), _context(config)
         return EncoderSpec(
             name=name,
             version="1",
             towers=(image_tower(dim, recipe), text_tower(dim, context, "the model's own")),
-            licence="that of the model in the folder",
+            licence="that of the weights",
             source=f"transformers:{argument}" if argument else _GENERIC,
             cite="Radford et al. 2021, arXiv:2103.00020; Zhai et al. 2023, arXiv:2303.15343",
             shared_space=True,
@@ -59,12 +62,12 @@ class TransformersFactory:
     def doctor(self, name: str, request: LoadRequest) -> WeightsReport:
         """Look into the folder without loading anything."""
         self.spec(name, request.profile)
-        folder, searched = _folder(name, request)
+        folder, searched = find_folder(name, request)
         if folder is None:
             return WeightsReport(state="missing", remedy=_remedy(name), searched=searched)
         state: Literal["present", "missing", "unusable"]
         try:
-            _config(folder), _recipe(folder)
+            read_config(folder), processor_recipe(folder)
             wrong = next(filter(None, map(not_downloaded, _weight_files(folder))), "")
         except (Refused, UsageError, WeightsMissing) as error:
             state = "missing" if isinstance(error, WeightsMissing) else "unusable"
@@ -75,33 +78,46 @@ class TransformersFactory:
     def load(self, name: str, request: LoadRequest) -> DualEncoder:
         """Load and bind. Raises WeightsMissing, Refused, UsageError."""
         template = self.spec(name, request.profile)
-        if request.precision not in PRECISIONS:
-            raise UsageError(f"precision '{request.precision}' is not one of {', '.join(PRECISIONS)}")
-        folder, _ = _folder(name, request)
+        check_request(name, request)
+        folder, _ = find_folder(name, request)
         if folder is None:
             raise WeightsMissing(_remedy(name))
-        config, recipe = _config(folder), _recipe(folder)
-        if wrong := next(filter(None, map(not_downloaded, _weight_files(folder))), ""):
-            raise Refused(wrong)
-        files = _weight_files(folder) + [folder / n for n in _DECIDING if (folder / n).is_file()]
-        from embedstore_clip.transformers_network import TransformersNetwork
-
-        network = TransformersNetwork(folder, config, request.device, request.precision)
-        dim = network.texts(["a"]).shape[1]
-        towers = (image_tower(dim, recipe), text_tower(dim, network.context, "the model's own"))
-        sha256 = digest({path.name: file_sha256(path) for path in files})
-        spec = bind_dual(template, towers, sha256, dim, request.precision)
-        return DualEncoder(spec, network, recipe, dim, request.threads)
+        return load_folder(template, folder, request, processor_recipe(folder))
 
 
-def _folder(name: str, request: LoadRequest) -> tuple[Path | None, tuple[str, ...]]:
+def load_folder(template: EncoderSpec, folder: Path, request: LoadRequest, recipe: Recipe) -> DualEncoder:
+    """The folder's model behind a recipe. Raises WeightsMissing, Refused, UsageError."""
+    config = read_config(folder)
+    if wrong := next(filter(None, map(not_downloaded, _weight_files(folder))), ""):
+        raise Refused(wrong)
+    files = _weight_files(folder) + [folder / n for n in _DECIDING if (folder / n).is_file()]
+    from embedstore_torch.forward import forward_of
+
+    from embedstore_clip.transformers_network import TransformersNetwork
+
+    network = TransformersNetwork(folder, config, request.device, request.precision)
+    dim = network.texts(["a"]).shape[1]
+    text = text_tower(dim, network.context, "the model's own", network.reading)
+    towers = (image_tower(dim, recipe), text)
+    sha256 = digest({path.name: file_sha256(path) for path in files})
+    spec = bind_dual(template, towers, sha256, dim, request.precision)
+    size = input_shape(recipe)
+    forward = forward_of(network.image_side, spec, request, size)
+    return DualEncoder(spec, network, forward, recipe, request.threads)
+
+
+def find_folder(name: str, request: LoadRequest) -> tuple[Path | None, tuple[str, ...]]:
     """The first place with a config.json, and the places searched."""
     argument = name.partition(":")[2]
-    places = [request.weights] if request.weights is not None else []
-    if argument:
+    places = []
+    if request.weights is not None:
+        places.append(request.weights.parent if request.weights.is_file() else request.weights)
+    elif argument:
         places.append(Path(argument))
-        if request.weights_folder is not None:
-            places.append(request.weights_folder / argument)
+        if (base := request.weights_folder) is not None:
+            parts = argument.split("/")
+            places += [base / argument, base / "--".join(parts), base / parts[-1]]
+        places += [path.parent for path in hub_snapshots(argument, "config.json")]
     searched = tuple(str(place) for place in places)
     return next((p for p in places if (p / "config.json").is_file()), None), searched
 
@@ -124,7 +140,8 @@ def _json(path: Path) -> dict[str, Any]:
     return found
 
 
-def _config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, Any]:
+    """The folder's `config.json`. Raises Refused, UsageError for a model type that cannot be read."""
     config = _json(folder / "config.json")
     kind = config.get("model_type")
     if kind not in _MODEL_TYPES:
@@ -135,7 +152,8 @@ def _config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _recipe(folder: Path) -> Recipe:
+def processor_recipe(folder: Path) -> Recipe:
+    """What the folder's image processor does. Raises WeightsMissing, Refused."""
     path = folder / "preprocessor_config.json"
     if path.is_file():
         return from_processor(_json(path))

@@ -24,6 +24,7 @@ from embedstore.contracts.image import Image, ImageInput
 from embedstore.discovery import ENCODERS, find_plugin
 from embedstore.encoders.preprocess import Recipe
 from embedstore.errors import Refused, UsageError, WeightsMissing
+from embedstore.fingerprint import file_sha256
 from embedstore.testing.encoders import SAMPLE_TEXTS, EncoderContract, sample_images
 
 ONE_THREAD = LoadRequest(threads=1)
@@ -248,13 +249,55 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_torchscript_archive_is_refused_with_a_remedy(tmp_path):
-    file = tmp_path / "ViT-B-32.pt"
+def _archive(model, file):
+    """A TorchScript archive as OpenAI published: the weights in half precision, and facts beside them."""
+
+    class Holder(torch.nn.Module):
+        def forward(self, x):
+            return x
+
+    Holder.__module__ = "clip"  # the name of this file's module is none that TorchScript could write down
+    holder = Holder()
+    for name, tensor in model.state_dict().items():
+        place, *path = holder, *name.split(".")
+        for part in path[:-1]:
+            if not hasattr(place, part):
+                place.add_module(part, Holder())
+            place = getattr(place, part)
+        place.register_buffer(path[-1], tensor.half())
+    holder.register_buffer("input_resolution", torch.tensor(224))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch calls its own old format deprecated; OpenAI's files have it
-        torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), file)
-    with pytest.raises(Refused, match="TorchScript archive"):
-        open_clip_factory.load("open-clip:ViT-S-32-alt", LoadRequest(weights=file))
+        torch.jit.save(torch.jit.script(holder), file)
+    return file_sha256(file)
+
+
+def test_openais_archive_loads_when_trusted_with_the_activation_it_was_trained_with(tmp_path):
+    torch.manual_seed(11)
+    model = open_clip.create_model("ViT-S-32-alt", force_quick_gelu=True)
+    file = tmp_path / "ViT-S-32-alt.pt"
+    sha256 = _archive(model, file)
+    for trust in (None, "0" * 64):
+        with pytest.raises(Refused, match=rf"is a program.*--trust-code {sha256}.*safetensors"):
+            open_clip_factory.load("open-clip:ViT-S-32-alt", LoadRequest(weights=file, trust=trust))
+    request = LoadRequest(weights=file, threads=1, trust=sha256)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        encoder = open_clip_factory.load("open-clip:ViT-S-32-alt", request)
+    model = model.half().float().eval()
+    image = torch.from_numpy(encoder.prepare_image(sample_images()[0])[None])
+    tokens = open_clip.get_tokenizer("ViT-S-32-alt")(SHORT)
+    with torch.inference_mode():
+        expected, texts = model.encode_image(image).numpy(), model.encode_text(tokens).numpy()
+    assert np.abs(encoder.encode_images(sample_images()[:1]) - expected).max() < 1e-5
+    assert np.abs(encoder.encode_texts(SHORT) - texts).max() < 1e-5
+    with pytest.raises(Refused, match="as OpenAI published, not open-clip:ViT-B-32/laion2b_s34b_b79k"):
+        open_clip_factory.load("open-clip:ViT-B-32/laion2b_s34b_b79k", request)
+
+
+def test_openais_weights_get_their_activation_under_either_name():
+    for name in ("open-clip:ViT-B-32/openai", "open-clip:ViT-B-32-quickgelu/openai"):
+        assert open_clip_catalog.settings(open_clip_catalog.parse(name)).quick_gelu
 
 
 def test_a_text_tower_kept_elsewhere_is_named(open_clip_folder, tmp_path):

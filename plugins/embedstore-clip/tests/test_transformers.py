@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from embedstore_clip import transformers_factory
+from embedstore_clip import open_clip_factory, transformers_factory
 from embedstore_clip.recipes import from_processor
 from embedstore_clip.windows import pack
 from hypothesis import given
@@ -93,9 +93,8 @@ def test_siglip_vectors_and_probabilities_equal_those_of_the_library(siglip_fold
     processor = SiglipImageProcessorPil.from_pretrained(siglip_folder)
     pixels = torch.from_numpy(np.stack(processor([_pil(i) for i in sample_images()])["pixel_values"]))
     tokens = word_tokenizer(SHORT, padding="max_length", max_length=16, return_tensors="pt")
-    kept = {"input_ids": tokens.input_ids, "attention_mask": tokens.attention_mask}
     with torch.inference_mode():
-        expected = model(pixel_values=pixels, **kept).logits_per_image.numpy()
+        expected = model(pixel_values=pixels, input_ids=tokens.input_ids).logits_per_image.numpy()
         images = _rows(model.get_image_features(pixel_values=pixels))
     encoder = _load(siglip_folder)
     found = encoder.encode_images(sample_images())
@@ -103,6 +102,91 @@ def test_siglip_vectors_and_probabilities_equal_those_of_the_library(siglip_fold
     a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (found, encoder.encode_texts(SHORT)))
     assert encoder.logit_bias == -10
     assert np.abs(encoder.logit_scale * (a @ b.T) + encoder.logit_bias - expected).max() < 1e-4
+
+
+def test_siglip_attends_to_its_padding(siglip_folder, word_tokenizer):
+    """A mask, which many tokenizers give, shifts every vector of a model that was trained without one."""
+    from transformers import SiglipModel
+
+    model = SiglipModel.from_pretrained(siglip_folder).eval()
+    tokens = word_tokenizer(SHORT, padding="max_length", max_length=16, return_tensors="pt")
+    with torch.inference_mode():
+        texts = _rows(model.get_text_features(input_ids=tokens.input_ids))
+        masked = _rows(model.get_text_features(**{k: tokens[k] for k in ("input_ids", "attention_mask")}))
+    encoder = _load(siglip_folder)
+    assert np.abs(encoder.encode_texts(SHORT) - texts).max() < 1e-5
+    assert np.abs(encoder.encode_texts(SHORT) - masked).max() > 1e-2
+    assert "attended to" in encoder.spec.tower("text").preprocess["padding"]
+
+
+def test_siglip_2_reads_lower_case(siglip_folder, tmp_path):
+    """Its tokenizer is Gemma's, which keeps the case; the model saw none but lower case in training."""
+    from transformers import GemmaTokenizer, SiglipModel
+
+    folder = shutil.copytree(siglip_folder, tmp_path / "siglip2")
+    words = ["<pad>", "<eos>", "<bos>", "<unk>", "▁left", "▁eye", "▁Left", "▁", *map(chr, range(33, 127))]
+    tokenizer = GemmaTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=[])
+    rows = json.loads((folder / "config.json").read_text())["text_config"]["vocab_size"]
+    tokenizer.add_tokens([f"<extra{n}>" for n in range(rows - len(tokenizer))])
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).unlink()
+    tokenizer.save_pretrained(folder)
+    if len(tokenizer) > rows:
+        from transformers import SiglipConfig
+
+        config = SiglipConfig.from_pretrained(folder)
+        config.text_config.vocab_size = len(tokenizer)
+        torch.manual_seed(4)
+        SiglipModel(config).save_pretrained(folder)
+    encoder = _load(folder)
+    a, b = encoder.encode_texts(["Left eye", "left eye"])
+    assert np.array_equal(a, b)
+    tokens = tokenizer(["left eye"], padding="max_length", max_length=16, return_tensors="pt")
+    model = SiglipModel.from_pretrained(folder).eval()
+    with torch.inference_mode():
+        expected = _rows(model.get_text_features(input_ids=tokens.input_ids))
+    assert np.abs(b - expected[0]).max() < 1e-5
+    assert encoder.spec.tower("text").preprocess["case"] == "lower"
+
+
+@pytest.mark.parametrize(
+    ("factory", "which"),
+    [
+        (transformers_factory, "clip_folder"),
+        (transformers_factory, "siglip_folder"),
+        (open_clip_factory, "open_clip_folder"),
+        (open_clip_factory, "open_siglip_folder"),
+    ],
+)
+def test_a_row_is_the_same_alone_among_seven_and_in_any_order(factory, which, request):
+    plugin = "open-clip" if factory is open_clip_factory else "transformers"
+    encoder = factory.load(f"{plugin}:{request.getfixturevalue(which)}", LoadRequest(threads=1))
+    images, texts = [*sample_images(), sample_images()[2]], [*SHORT, *SHORT, "the cat"]
+    for encode, inputs in ((encoder.encode_images, images), (encoder.encode_texts, texts)):
+        seven = encode(inputs)
+        assert np.abs(np.concatenate([encode([one]) for one in inputs]) - seven).max() < 1e-5
+        assert np.abs(encode(inputs[::-1])[::-1] - seven).max() < 1e-5
+
+
+def test_a_folder_without_its_tokenizer_is_refused(clip_folder, tmp_path):
+    """transformers makes one of a handful of tokens up, and goes on."""
+    folder = shutil.copytree(clip_folder, tmp_path / "bare")
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        (folder / name).unlink(missing_ok=True)
+    with pytest.raises(Refused, match=r"tokenizer|cannot be loaded"):
+        _load(folder)
+
+
+def test_a_repository_is_found_in_the_weights_folder_and_the_hubs_cache(clip_folder, tmp_path, monkeypatch):
+    shutil.copytree(clip_folder, tmp_path / "weights" / "org--tiny")
+    request = LoadRequest(weights_folder=tmp_path / "weights", threads=1)
+    assert transformers_factory.doctor("transformers:org/tiny", request).state == "present"
+    space = transformers_factory.load("transformers:org/tiny", request).spec.tower("image").space
+    assert space == _load(clip_folder).spec.tower("image").space
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    assert transformers_factory.doctor("transformers:org/tiny", LoadRequest()).state == "missing"
+    shutil.copytree(clip_folder, tmp_path / "hub" / "models--org--tiny" / "snapshots" / "abc")
+    assert transformers_factory.doctor("transformers:org/tiny", LoadRequest()).state == "present"
 
 
 @pytest.mark.parametrize("which", ["clip", "siglip"])

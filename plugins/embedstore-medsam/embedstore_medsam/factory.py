@@ -12,7 +12,7 @@ from embedstore.contracts.encoder import (
     TowerSpec,
     WeightsReport,
 )
-from embedstore.errors import UsageError
+from embedstore.encoders.weights import only_fp32
 from embedstore_medsam.model import CHANNELS, Model
 
 
@@ -73,8 +73,7 @@ class MedsamFactory:
         Raises WeightsMissing, Refused for a file of another kind, UsageError.
         """
         template = self.spec(name, request.profile)
-        if request.precision != "fp32":
-            raise UsageError(f"encoder '{template.name}' computes in fp32, not {request.precision}")
+        only_fp32(template.name, request)
         path = self._model.official(name).require(request)
         from embedstore_medsam.encoder import MedsamEncoder
 

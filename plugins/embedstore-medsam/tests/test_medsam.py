@@ -263,5 +263,5 @@ def test_unknown_profiles_are_refused_with_those_there_are(profile):
 
 
 def test_other_precisions_are_refused(small):
-    with pytest.raises(UsageError, match="fp32, not bf16"):
+    with pytest.raises(UsageError, match="fp32, not in bf16"):
         medsam_factory.load("medsam", LoadRequest(weights=small["medsam"], precision="bf16"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from embedstore_torch.loading import check_request
+
 from embedstore.contracts.encoder import (
     Encoder,
     EncoderSpec,
@@ -13,7 +15,6 @@ from embedstore.contracts.encoder import (
     TowerSpec,
     WeightsReport,
 )
-from embedstore.errors import UsageError
 from embedstore_retfound.family import Family
 from embedstore_retfound.weights import official, others_here
 
@@ -83,10 +84,9 @@ class RetfoundFactory:
         Raises WeightsMissing, Refused for a file that is not of the family, UsageError.
         """
         template = self.spec(name, request.profile)
-        if request.precision != "fp32":
-            raise UsageError(f"encoder '{template.name}' computes in fp32, not {request.precision}")
+        check_request(template.name, request)
         variant = self._family.variant(name)
         path = official(variant).require(request, others_here(self._family, variant, request))
-        from embedstore_retfound.encoder import RetfoundEncoder
+        from embedstore_retfound.encoder import load
 
-        return RetfoundEncoder(template, self._family, request, path)
+        return load(template, self._family, request, path)

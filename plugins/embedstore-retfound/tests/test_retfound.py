@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from embedstore_retfound import checkpoint as checkpoints
@@ -17,7 +18,7 @@ from embedstore_retfound.family import DINOV2, MAE, Family
 from embedstore.contracts.encoder import LoadRequest
 from embedstore.discovery import ENCODERS, find_plugin
 from embedstore.errors import Refused, UsageError, WeightsMissing
-from embedstore.testing.encoders import EncoderContract
+from embedstore.testing.encoders import EncoderContract, sample_images
 
 FACTORIES = {"retfound-mae": mae_factory, "retfound-dinov2": dinov2_factory}
 
@@ -185,9 +186,19 @@ def test_unknown_variants_are_refused_with_those_there_are(ask):
         mae_factory.spec(ask)
 
 
-def test_other_precisions_are_refused(small):
-    with pytest.raises(UsageError, match="fp32, not int8"):
-        mae_factory.load("retfound-mae", LoadRequest(weights=small["retfound-mae"], precision="int8"))
+def test_other_precisions_are_other_spaces_and_onnx_is_not(small, tmp_path):
+    path, images = small["retfound-mae"], sample_images()[:2]
+
+    def load(**more):
+        request = LoadRequest(weights=path, threads=1, cache=tmp_path, **more)
+        return mae_factory.load("retfound-mae", request)
+
+    exact, half, by_onnx = load(), load(precision="bf16"), load(runtime="onnx")
+    assert half.spec.tower("image").space != exact.spec.tower("image").space
+    assert by_onnx.spec == exact.spec
+    assert np.abs(by_onnx.encode_images(images) - exact.encode_images(images)).max() < 1e-5
+    with pytest.raises(UsageError, match="no precision 'fp8'"):
+        load(precision="fp8")
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from embedstore.encoders.preprocess import (
     Resize,
     ToRGB,
 )
+from embedstore.encoders.weights import only_fp32
 from embedstore.errors import UsageError
 from embedstore.fingerprint import digest
 from embedstore_starter import weights
@@ -39,10 +40,16 @@ RECIPES = {
     "imagenet": Recipe(
         (CropRoi(), Resize(size=(256, 256), mode="shortest"), CenterCrop(size=_SIDE), *_TO_NETWORK),
     ),
+    # As the default, from pixels that are decoded coarser: for many large photographs. Boxes and masks count
+    # pixels of the file, so this one has none.
+    "draft": Recipe(
+        (Resize(size=_SIDE, mode="longest"), CenterCrop(size=_SIDE), *_TO_NETWORK), wants="draft"
+    ),
 }
 _WHOSE = {
     "default": "the whole image, nothing at its edge cut off",
     "imagenet": "the evaluation transform of the network's authors",
+    "draft": "the whole image, large JPEG pictures decoded coarser: faster, not exact",
 }
 TEXT_RECIPE = {
     "tokenizer": "WordPiece, uncased, 30,522 pieces (tokenizer.json of the model)",
@@ -56,7 +63,7 @@ class StarterFactory:
     """Entry point `starter`."""
 
     def spec(self, name: str, profile: str = "default") -> EncoderSpec:
-        """The template. Raises UsageError for an argument, or a profile other than "default", "imagenet"."""
+        """The template. Raises UsageError for an argument, or a profile that is not in `RECIPES`."""
         if name != "starter":
             raise UsageError(f"encoder 'starter' takes no argument, but '{name}' was asked for")
         recipe = RECIPES.get(profile)
@@ -122,8 +129,7 @@ class StarterFactory:
         Raises WeightsMissing, UsageError; a tower's first use raises Refused for a file with another sha256.
         """
         template = self.spec(name, request.profile)
-        if request.precision != "fp32":
-            raise UsageError(f"encoder 'starter' computes in fp32, not {request.precision}")
+        only_fp32("starter", request)
         for tower in weights.TOWERS.values():
             weights.require(tower, request)
         hashes = {kind: tower.sha256 for kind, tower in weights.TOWERS.items()}

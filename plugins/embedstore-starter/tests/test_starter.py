@@ -17,6 +17,7 @@ from embedstore.contracts.encoder import LoadRequest, StagedEncoder, TunableEnco
 from embedstore.contracts.image import Image, ImageInput
 from embedstore.discovery import ENCODERS, find_plugin
 from embedstore.encoders.preprocess import CenterCrop, Recipe, Resize
+from embedstore.engine.encoders import takes_regions
 from embedstore.errors import Refused, UsageError, WeightsMissing
 from embedstore.testing.encoders import SAMPLE_TEXTS, EncoderContract, sample_images
 
@@ -225,10 +226,19 @@ def test_each_tower_hashes_its_own_weights(encoder):
     assert other.tower("text").space != text.space
 
 
-def test_a_profile_is_another_space_for_images_only(encoder):
-    other = factory.load("starter", replace(ONE_THREAD, profile="imagenet"))
+@pytest.mark.parametrize("profile", ["imagenet", "draft"])
+def test_a_profile_is_another_space_for_images_only(encoder, profile):
+    other = factory.load("starter", replace(ONE_THREAD, profile=profile))
     assert other.spec.tower("image").space != encoder.spec.tower("image").space
     assert other.spec.tower("text").space == encoder.spec.tower("text").space
+
+
+def test_drafts_are_asked_for_and_never_mixed_with_exact_pixels():
+    tower = factory.spec("starter", "draft").tower("image")
+    assert tower.wants == "draft"
+    assert not takes_regions(tower), "boxes and masks count the pixels of the file"
+    with pytest.raises(UsageError, match="wants draft pixels and was given display"):
+        RECIPES["draft"].apply(ImageInput(Image(np.zeros((8, 8, 1), np.uint8), "display")))
 
 
 def test_device_and_threads_are_not_part_of_the_space(encoder):

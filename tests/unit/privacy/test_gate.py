@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields, replace
 
 import pytest
 from hypothesis import given
@@ -72,7 +73,17 @@ def test_research_keeps_ages_up_to_ninety_and_moves_dates() -> None:
         ("FrameOfReferenceUID", "1.2.3.4.5.6", KEY.uid("1.2.3.4.5.6"), KEY.uid("1.2.3.4.5.6")),
         ("PatientName", "Quixote", None, None),
         ("SeriesNumber", "Quixote", None, None),
+        ("SeriesNumber", "12", "12", "12"),
+        ("SeriesNumber", "4155551234", None, None),
+        ("ImagingFrequency", "127.729513", "127.729513", "127.729513"),
+        ("RadionuclideTotalDose", 3.7e8, 3.7e8, 3.7e8),
+        ("ImageType", "ORIGINAL\\PRIMARY\\AXIAL", "ORIGINAL\\PRIMARY\\AXIAL", "ORIGINAL\\PRIMARY\\AXIAL"),
         ("ImageType", "Quixote Alonso!", None, None),
+        ("ImageType", "ORIGINAL\\4155551234", None, None),
+        ("ImageType", "A NAME AND AN ADDRESS", None, None),
+        ("PatientAge", "045Y", None, "045Y"),
+        ("PatientAge", "097Y", None, "090Y"),
+        ("PatientAge", "born in 1947", None, None),
         ("ward", "7b", None, None),
         ("0009,1010", "x", None, None),
     ],
@@ -80,6 +91,32 @@ def test_research_keeps_ages_up_to_ninety_and_moves_dates() -> None:
 def test_attributes(name: str, value: str | float, basic: object, research: object) -> None:
     for gate, wanted in ((BASIC, basic), (RESEARCH, research)):
         assert gate.header(Header(extra={name: value}), NOBODY).extra.get(name) == wanted
+
+
+@pytest.mark.parametrize(
+    "name", ["PatientWeight", "SliceThickness", "ScanOptions", "ConvolutionKernel", "ward"]
+)
+def test_a_column_of_a_table_is_no_dicom_element_because_it_is_called_like_one(name: str) -> None:
+    """A telephone number under a keyword that would let numbers through."""
+    header = Header(extra={name: 4155551234})
+    assert not RESEARCH.header(header, NOBODY, frozenset({name})).extra
+    kept = replace(RESEARCH, kept=frozenset({name}))
+    assert kept.header(header, NOBODY, frozenset({name})).extra == {name: 4155551234}
+
+
+def test_numbers_that_are_the_patients_own_do_not_pass() -> None:
+    header = Header(patient_id="4711081", extra={"SeriesNumber": "4711081", "SliceThickness": "3"})
+    assert RESEARCH.header(header, NOBODY).extra == {"SliceThickness": "3"}
+
+
+def test_columns_of_numbers_hold_what_they_are_called() -> None:
+    """A table may map any column to them."""
+    kinds = {one.name: str(one.type) for one in fields(Header)}
+    numbers = [name for name, kind in kinds.items() if kind.split()[0] in ("int", "float") and name != "age"]
+    assert len(numbers) > 10
+    for name in numbers:
+        assert getattr(BASIC.header(Header(**{name: 4155551234}), NOBODY), name) is None
+        assert getattr(BASIC.header(Header(**{name: 7}), NOBODY), name) == 7
 
 
 def test_a_kept_attribute_passes_searched() -> None:

@@ -16,6 +16,7 @@ from embedstore.settings import Limits
 from embedstore.testing.readers import BytesSource
 
 from .dicom_files import dataset, file_bytes
+from .volume_files import nifti, pattern
 
 ZIPPED_TEXT = gzip.compress(b"text", mtime=0)
 
@@ -98,11 +99,18 @@ def test_what_may_be_an_image_is_a_failure(readers, data, name, reason):
     assert reason in caught.value.reason
 
 
-def test_a_file_beyond_the_limit_is_not_opened():
+def test_a_file_beyond_the_limit_is_refused_after_its_head():
     source = BytesSource(png())
     with pytest.raises(ReadFailure, match="larger than the limit"):
         list(ReaderSet.installed(Limits(max_file_bytes=10)).describe(source))
-    assert source.opened == []
+    assert len(source.opened) <= 1
+
+
+def test_what_is_read_piece_by_piece_may_be_larger():
+    readers = ReaderSet.installed(Limits(max_file_bytes=10))
+    for data in (file_bytes(dataset(np.zeros((4, 4), np.uint8))), nifti(pattern(1, 4, 5, 6))):
+        (asset, *_) = readers.describe(BytesSource(data))
+        assert readers.read(asset).pixels.size
 
 
 def test_an_asset_of_a_reader_that_is_gone(readers):
@@ -133,3 +141,10 @@ def test_every_file_of_the_shared_collection(readers, shared_data):
     assert sum(counts.values()) == sum(1 for path in shared_data.rglob("*") if path.is_file())
     assert counts["report"] == 303  # of OpenI, and three structured reports
     assert counts["asset"] > 850
+
+
+def test_a_draft_of_what_has_none_is_its_display(readers):
+    (asset,) = readers.describe(BytesSource(file_bytes(dataset(np.arange(16, dtype=np.uint8).reshape(4, 4)))))
+    shown, draft = (readers.read(asset, want) for want in ("display", "draft"))
+    assert np.array_equal(shown.pixels, draft.pixels)
+    assert draft.intensity == "draft"

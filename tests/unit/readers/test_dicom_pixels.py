@@ -10,6 +10,7 @@ import pydicom.data
 import pytest
 from pydicom import dcmread
 from pydicom.pixels import apply_modality_lut, apply_windowing, pixel_array
+from pydicom.uid import ExplicitVRBigEndian
 
 from embedstore.contracts.image import Image
 from embedstore.contracts.record import Asset
@@ -17,6 +18,9 @@ from embedstore.errors import ReadFailure
 from embedstore.readers.dicom import DicomReader
 from embedstore.readers.sources import FileSource
 from embedstore.settings import Limits
+from embedstore.testing.readers import BytesSource
+
+from .dicom_files import dataset, file_bytes
 
 CARRIED = sorted((Path(pydicom.data.__file__).parent / "test_files").glob("*.dcm"))
 
@@ -148,3 +152,20 @@ def test_reading_a_carried_file_twice_is_the_same(want):
     reader = DicomReader(Limits())
     asset = assets(path, reader)[0]
     assert np.array_equal(reader.read(asset, want).pixels, reader.read(asset, want).pixels)
+
+
+@pytest.mark.parametrize("kind", ["u4", "i4"])
+@pytest.mark.parametrize("order", ["words of 16 bits, the lowest first", "the whole integer"])
+def test_big_endian_values_of_32_bits_in_both_orders_that_are_written(kind, order):
+    """PS3.5 7.3 has words of 16 bits, and so dcmtk and GDCM write them; pydicom's files have the integer."""
+    rows, columns = np.mgrid[:40, :50]
+    values = (rows * 9001 + columns * 777 - 40000 * (kind == "i4")).astype(f"<{kind}")
+    ds = dataset(values)
+    ds.PixelData = (
+        values.view("<u2").astype(">u2").tobytes()
+        if "words" in order
+        else values.astype(f">{kind}").tobytes()
+    )
+    source = BytesSource(file_bytes(ds, ExplicitVRBigEndian))
+    (asset,) = DicomReader(Limits()).describe(source)
+    assert np.array_equal(DicomReader(Limits()).read(asset, "raw").pixels[..., 0], values.astype(np.float32))

@@ -349,3 +349,21 @@ class TestColour:
         source = saved(ink, "JPEG", quality=100)
         assert assets(source)[0].header.extra["display"] == "CMYK to RGB"
         assert np.abs(read(source)[0, 0] - by_hand).max() <= 3
+
+
+def test_a_draft_of_a_jpeg_is_smaller_and_nearly_the_same_and_of_all_else_the_picture():
+    rows, columns = np.mgrid[:1000, :2000]
+    smooth = np.stack([rows / 4, columns / 8, (rows + columns) / 12], -1).astype(np.uint8)
+    orientation = Pillow.Exif()
+    orientation[0x0112] = 6
+    source = saved(smooth, "JPEG", quality=95, exif=orientation)
+    asset = assets(source)[0]
+    whole, draft = (RasterReader().read(asset, want) for want in ("display", "draft"))
+    assert (draft.intensity, draft.pixels.dtype) == ("draft", np.uint8)
+    assert (whole.pixels.shape, draft.pixels.shape) == ((2000, 1000, 3), (1000, 500, 3))
+    halved = whole.pixels.reshape(1000, 2, 500, 2, 3).mean((1, 3))
+    assert np.abs(draft.pixels - halved).max() <= 7
+    for other in (saved(smooth, "PNG"), saved(smooth[:500, :600], "JPEG")):
+        asset = assets(other)[0]
+        one, same = (RasterReader().read(asset, want).pixels for want in ("display", "draft"))
+        assert np.array_equal(one, same)

@@ -209,3 +209,29 @@ def test_an_impossible_affine_is_no_affine(tmp_path, bad):
     found = volume(path)
     assert found.affine is None
     assert found.pixels.shape == (6, 5, 4, 1)
+
+
+@pytest.mark.parametrize(
+    ("moved", "said"),
+    [
+        (np.diag([-2.0, 2, 3, 1]), "sform; the qform is mirrored"),
+        (nib.affines.from_matvec(np.diag([2.0, 2, 3]), (1.1, 0, 0)), "sform; the qform differs"),
+        (nib.affines.from_matvec(np.diag([2.0, 2, 3]), (0.9, 0, 0)), None),
+    ],
+)
+def test_two_transforms_that_disagree_are_told_and_the_sform_is_used(tmp_path, moved, said):
+    """As nibabel does it; ITK may take the other one, so whoever filters can find these files."""
+    image = nib.Nifti1Image(pattern(1, 4, 5, 6), np.diag([2.0, 2, 3, 1]))
+    image.set_sform(image.affine, 2)
+    image.set_qform(moved, 1)
+    nib.save(image, tmp_path / "a.nii")
+    assert {asset.header.extra.get("Orientation") for asset in assets(tmp_path / "a.nii")} == {said}
+    found = volume(tmp_path / "a.nii")
+    assert np.allclose(LPS @ found.affine @ (0, 0, 0, 1), image.affine @ _voxel_of(found, image))
+
+
+def _voxel_of(found, image) -> np.ndarray:
+    """(4,) the voxel of the file that became the first one shown; values differ everywhere."""
+    place = np.argwhere(np.asarray(image.dataobj) == found.pixels[0, 0, 0, 0])
+    assert len(place) == 1
+    return np.array([*place[0], 1])

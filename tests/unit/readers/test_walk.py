@@ -185,6 +185,39 @@ def test_members_are_checked(tmp_path):
     assert "limit" in flawed(tmp_path, shrink)
 
 
+def test_names_that_lead_out_of_an_archive_and_links_are_refused(tmp_path):
+    names = (
+        "../up.dcm",
+        "a/../../b.dcm",
+        "/etc/c.dcm",
+        "..\\d.dcm",
+        "C:\\e.dcm",
+        "d:/f.dcm",
+        "\\\\host\\g.dcm",
+    )
+    path = archive(tmp_path / "a.zip", dict.fromkeys((*names, "fine..dcm", "a/T2:x.dcm"), b"x"))
+    link = zipfile.ZipInfo("link.dcm")
+    link.create_system, link.external_attr = 3, 0o120777 << 16
+    with zipfile.ZipFile(path, "a") as out:
+        out.writestr(link, "/etc/passwd")
+    found = list(walk([path]))
+    refused = {
+        one.path.removeprefix(f"{path}!/"): one.reason for one in found if isinstance(one, Unreachable)
+    }
+    assert refused.keys() == {*names, "link.dcm"}
+    assert {reason for name, reason in refused.items() if name in names} == {
+        "the archive member's name leads out of the archive; refused"
+    }
+    assert "a link" in refused["link.dcm"]
+    read = [one for one in found if not isinstance(one, Unreachable)]
+    assert {one.name for one in read} == {"fine..dcm", "a/T2:x.dcm"}
+    for one in read:
+        with one.open() as stream:
+            assert stream.read() == b"x"
+    with pytest.raises(ReadFailure, match="refused"):  # nor by its stored path
+        source_at(f"{path}!/../up.dcm").open()
+
+
 def test_a_deflated_bomb_stops_at_its_promise(tmp_path):
     """The directory says 100 bytes, the data are 50 MB."""
     path = archive(tmp_path / "a.zip", {"x": bytes(50_000_000)})

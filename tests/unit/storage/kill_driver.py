@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,15 +66,18 @@ def die_at_step(step: int) -> None:
         setattr(DefaultDialect, name, dying(getattr(DefaultDialect, name)))
 
 
-def kill_once(folder: Path, first: int, chance: random.Random) -> list[int]:
-    """Start a writer, kill it, return the batches it acknowledged."""
+def kill_once(write: Callable[[int], None], chance: random.Random, steps: int = 60) -> list[int]:
+    """Start a writer, kill it, return the batches it acknowledged.
+
+    write: writes for ever, a number a line to the file descriptor it is given. steps: it dies before so many.
+    """
     readable, writable = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(readable)
         if chance.random() < 0.5:
-            die_at_step(chance.randrange(1, 60))
-        write_for_ever(folder, first, writable)
+            die_at_step(chance.randrange(1, steps))
+        write(writable)
     os.close(writable)
     acknowledged = b""
     wanted = chance.randrange(1, 6)
@@ -111,7 +115,7 @@ def run(folder: Path, kills: int, seed: int) -> dict[str, Any]:
     done = unacknowledged = 0
     for _ in range(kills):
         seed_of_child = random.Random(chance.random())
-        acknowledged = kill_once(folder, done, seed_of_child)
+        acknowledged = kill_once(partial(write_for_ever, folder, done), seed_of_child)
         assert acknowledged == list(range(done, done + len(acknowledged)))
         done += len(acknowledged)
         with open_store(folder, segment_bytes=SEGMENT_BYTES) as catalog:

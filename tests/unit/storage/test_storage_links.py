@@ -113,7 +113,7 @@ FILTERS = [
     "patient_known = true", "patient_known = false", "id >= 5 and id < 9", "rows > 512.5", "rows = 512",
     "attr.n > 3", "attr.n = 3", "attr.n != 3", "attr.n in (1, 2)", "attr.n not in (1, 2)", "attr.t = 'x'",
     "attr.t like 'X%'", "attr.t is null", "attr.n is not null", "attr.m = 3", "attr.m = '3'", "attr.m > 2",
-    "attr.\"a b\" = 'q'", "attr.absent = 1", "attr.n = 'x' or attr.t = 'x'", "attr.t between 'a' and 'y'",
+    "attr.\"a b\" = 'q'", "attr.n = 'x' or attr.t = 'x'", "attr.t between 'a' and 'y'",
     "not attr.n > 3", "sha256 like '%a%' and part = 'image'", "attr.n <= 2.5 and not (age > 10)",
 ]  # fmt: skip
 
