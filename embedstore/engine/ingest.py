@@ -226,13 +226,16 @@ class _Ingest:
             if isinstance(outcome, Done):
                 self._hopeless.went_well(assets)
                 self._record(group, outcome.result)
-                continue
-            self._hopeless.broke(assets, outcome.reason)
-            if len(group) > 1:
-                self._suspects.extend(group)
             else:
-                self._recorder.refuse(group[0], "read", outcome.reason)
+                self._hopeless.broke(assets, outcome.reason)
+                self._set_aside(group, outcome.reason)
             self._tell()
+
+    def _set_aside(self, group: list[Found], reason: str) -> None:
+        if len(group) > 1:
+            self._suspects.extend(group)
+        else:
+            self._recorder.refuse(group[0], "read", reason)
 
     def _tell(self) -> None:
         tally, under_way = self._recorder.tally, len(self._uncommitted)
