@@ -26,6 +26,9 @@ class IndexSpec:
     space: str = ""
 
 
+SNAPSHOT = "index.json"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexTraits:
     """exact: answers are those of a full scan. threadsafe: `search` may run in several threads at once.
@@ -84,7 +87,10 @@ class VectorIndex(Protocol):
         """
 
     def snapshot(self, folder: Path) -> None:
-        """Write the index with checksums so that it appears whole or not at all."""
+        """Write the index with checksums so that it appears whole or not at all.
+
+        File `SNAPSHOT` comes last: a folder without it, as a killed writer leaves it, holds no snapshot.
+        """
 
 
 class IndexFactory(Protocol):

@@ -8,7 +8,7 @@ import numpy as np
 
 from embedstore import discovery
 from embedstore.contracts.image import F32, I64
-from embedstore.contracts.index import IndexFactory, Metric, VectorIndex
+from embedstore.contracts.index import SNAPSHOT, IndexFactory, Metric, VectorIndex
 from embedstore.errors import StorageFull, StoreDamaged
 from embedstore.storage.catalog import Catalog
 from embedstore.storage.records import SpaceRow
@@ -47,8 +47,8 @@ class IndexShelf:
 
     def names(self, space: SpaceRow) -> list[str]:
         """Index plugins that have a snapshot of this space."""
-        found = self._catalog.folder.indexes.glob(f"{space.fingerprint[:16]}-*")
-        return sorted(path.name.partition("-")[2] for path in found if path.is_dir())
+        found = self._catalog.folder.indexes.glob(f"{space.fingerprint[:16]}-*/{SNAPSHOT}")
+        return sorted(path.parent.name.partition("-")[2] for path in found)
 
     def rebuild(self, space: SpaceRow, name: str) -> VectorIndex:
         """Build an index from the stored vectors alone and save it."""

@@ -21,11 +21,10 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from embedstore.contracts.index import IndexSpec
+from embedstore.contracts.index import SNAPSHOT, IndexSpec
 from embedstore.errors import StorageFull, StoreDamaged
 from embedstore.fingerprint import digest
 
-SIDECAR = "index.json"
 FORMAT = 1
 _REMEDY = "the index is a cache: 'embedstore reindex' rebuilds it"
 
@@ -64,7 +63,7 @@ def save(
                 "sha256": sha256,
             }
             described["checksum"] = digest(described)
-            with _appearing(folder / SIDECAR) as stream:
+            with _appearing(folder / SNAPSHOT) as stream:
                 stream.write(json.dumps(described, indent=1).encode())
             _sync_folder(folder)
             _clear(folder, "*.vectors", keep=name)
@@ -79,7 +78,7 @@ def save(
 def load(folder: Path, spec: IndexSpec) -> Snapshot:
     """Read and verify the snapshot of an index of that spec. Raises StoreDamaged naming the file."""
     for _ in range(20):  # writers may replace the snapshot between our two reads
-        described = _sidecar(folder / SIDECAR, spec)
+        described = _sidecar(folder / SNAPSHOT, spec)
         path = folder / str(described["file"])
         try:
             data = path.read_bytes()

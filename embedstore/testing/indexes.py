@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.contracts.image import F32, I64
-from embedstore.contracts.index import PAD_ID, IndexFactory, Metric, Neighbours, VectorIndex
+from embedstore.contracts.index import PAD_ID, SNAPSHOT, IndexFactory, Metric, Neighbours, VectorIndex
 from embedstore.errors import StoreDamaged, UsageError
 
 TOLERANCE = 1e-6
@@ -229,6 +229,7 @@ class IndexContract:
             folder = Path(name) / "snap"
             index.snapshot(folder)
             size = len(list(folder.iterdir()))
+            assert (folder / SNAPSHOT).is_file(), "the file that says that a snapshot is finished"
             restored = self.factory.restore(folder, self.dim)
             same = index.search(queries, 10, effort=self.effort)
             _same(same, restored.search(queries, 10, effort=self.effort), "it answers as before")

@@ -150,6 +150,12 @@ class LeavesTheOldSnapshot(exact.ExactIndex):
             (folder / name).write_bytes(data)
 
 
+class NamesItsSnapshotOtherwise(exact.ExactIndex):
+    def snapshot(self, folder):
+        super().snapshot(folder)
+        (folder / "index.json").rename(folder / "exact.json")
+
+
 class IgnoresDamage(exact.ExactFactory):
     """Restores whatever bytes are there."""
 
@@ -221,6 +227,7 @@ def caught_by(factory) -> set[str]:
         (RemovesNothing, "test_remove"),
         (WritesToItsArguments, "test_arguments_stay_as_they_were"),
         (LeavesTheOldSnapshot, "test_snapshot_round_trip"),
+        (NamesItsSnapshotOtherwise, "test_snapshot_round_trip"),
     ],
 )
 def test_the_contract_catches(broken, check):

@@ -125,3 +125,7 @@ def test_the_index_comes_back_from_the_log(filled):
         ]
         again.reindex()
         assert again.verify() == ()
+    (folder / "index.json").unlink()  # as a writer leaves it that was killed on its first snapshot
+    with type(filled).open(filled.path) as again:
+        assert again.verify() == ()
+        assert len(again.search(Query(like=4, k=60)).hits) == len(before.hits)
