@@ -5,8 +5,8 @@
 Made vectors: correlated dimensions of falling variance, two classes that overlap, two images per patient.
 Both sides fit every C of the grid on every fold of patients, on the same scaled rows, each fit starting from
 the one before. scikit-learn's is LogisticRegression (lbfgs) at its own tolerance: the losses on the
-training rows, which both minimise, say what each side reached. The full issue is --rows 100000, which takes
-scikit-learn some half an hour on two cores. Prints JSON.
+training rows, which both minimise, say what each side reached. --rows 100000 is the size of a large archive.
+Prints JSON.
 """
 
 from __future__ import annotations
