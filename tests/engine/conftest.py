@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,7 @@ def cohort(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def filled_path(cohort, tmp_path_factory) -> Path:
+    """A store with the cohort, to be read or copied and never written to."""
     path = tmp_path_factory.mktemp("filled") / "store"
     with Store.create(path) as opened:
         report = opened.ingest(ask_for(cohort / "images", metadata=(cohort / "table.csv",)))
@@ -74,9 +76,9 @@ def filled_path(cohort, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def filled(filled_path):
-    """The cohort in a store; tests only read it, or add what others do not see."""
-    with Store.open(filled_path) as opened:
+def filled(filled_path, tmp_path):
+    """The cohort in a store of the test's own."""
+    with Store.open(shutil.copytree(filled_path, tmp_path / "filled")) as opened:
         yield opened
 
 

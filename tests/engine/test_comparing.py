@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ import pytest
 from embedstore.cli.output import plain
 from embedstore.engine.comparison_records import EncoderComparisonRequest
 from embedstore.engine.head_requests import HeadRequest
-from embedstore.engine.store import Store
 from embedstore.errors import LeakageRefused, UsageError
 from embedstore.storage.batches import IngestBatch, NewVectors
 from tests.metric_schema import unbacked
@@ -21,21 +19,19 @@ TO_B = "site = 'B'"
 
 
 @pytest.fixture
-def own(filled_path, tmp_path):
+def own(filled):
     """The cohort with two more spaces: "twin", the reference's vectors a little shaken, and "blind" noise."""
-    shutil.copytree(filled_path, tmp_path / "store")
-    with Store.open(tmp_path / "store") as opened:
-        catalog = opened._workspace.catalog
-        space = opened._workspace.space("image", "reference")
-        items, vectors = catalog.item_vectors(space.id, catalog.select_items(None, "image"))
-        keys = tuple((item.sha256, item.part) for item in catalog.items(items.tolist()))
-        rng = np.random.default_rng(0)
-        noise = rng.normal(0, 1, vectors.shape).astype(np.float32)
-        for name, made in (("twin", vectors + 0.01 * vectors.std() * noise), ("blind", noise)):
-            spec = bound_spec(dim=space.dim, name=name)
-            row = catalog.ensure_space(spec, "image")
-            catalog.commit(IngestBatch(vectors=(NewVectors(space_id=row.id, keys=keys, vectors=made),)))
-        yield opened
+    catalog = filled._workspace.catalog
+    space = filled._workspace.space("image", "reference")
+    items, vectors = catalog.item_vectors(space.id, catalog.select_items(None, "image"))
+    keys = tuple((item.sha256, item.part) for item in catalog.items(items.tolist()))
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 1, vectors.shape).astype(np.float32)
+    for name, made in (("twin", vectors + 0.01 * vectors.std() * noise), ("blind", noise)):
+        spec = bound_spec(dim=space.dim, name=name)
+        row = catalog.ensure_space(spec, "image")
+        catalog.commit(IngestBatch(vectors=(NewVectors(space_id=row.id, keys=keys, vectors=made),)))
+    return filled
 
 
 def compared(store, *encoders, **more):

@@ -19,14 +19,6 @@ from embedstore.pages.evaluation_page import evaluation_markdown, evaluation_pag
 ELSEWHERE = HeadRequest(target="bright", name="elsewhere", test_where="site = 'B'")
 
 
-@pytest.fixture
-def own(filled_path, tmp_path):
-    """A store of one's own to write to."""
-    shutil.copytree(filled_path, tmp_path / "store")
-    with Store.open(tmp_path / "store") as opened:
-        yield opened
-
-
 @pytest.fixture(scope="module")
 def document(filled_path, tmp_path_factory):
     """Of a head fitted at site A and judged at site B."""
@@ -125,22 +117,22 @@ def test_page_markdown_and_json_are_made_of_the_record(document):
     assert "http" not in page.split("</style>")[1]
 
 
-def test_each_look_at_the_same_images_is_counted_whichever_head_looked(own):
-    own.fit_head(ELSEWHERE)
-    own.fit_head(HeadRequest(target="bright", name="again", test_where="site = 'B'", seed=1))
-    own.fit_head(HeadRequest(target="bright", name="apart", test_where="site = 'A'"))
-    looks = [own.evaluate_head(name).unsealed for name in ("elsewhere", "elsewhere", "apart", "again")]
+def test_each_look_at_the_same_images_is_counted_whichever_head_looked(filled):
+    filled.fit_head(ELSEWHERE)
+    filled.fit_head(HeadRequest(target="bright", name="again", test_where="site = 'B'", seed=1))
+    filled.fit_head(HeadRequest(target="bright", name="apart", test_where="site = 'A'"))
+    looks = [filled.evaluate_head(name).unsealed for name in ("elsewhere", "elsewhere", "apart", "again")]
     assert [look["times"] for look in looks] == [1, 2, 1, 3]
     assert looks[-1]["heads"] == ["again", "elsewhere"]
 
 
-def test_a_refused_evaluation_is_no_look(own):
-    own.fit_head(ELSEWHERE)
+def test_a_refused_evaluation_is_no_look(filled):
+    filled.fit_head(ELSEWHERE)
     with pytest.raises(LeakageRefused):
-        own.evaluate_head("elsewhere", "site = 'A'")
+        filled.evaluate_head("elsewhere", "site = 'A'")
     with pytest.raises(FilterError):
-        own.evaluate_head("elsewhere", by=("scanner",))
-    assert own.evaluate_head("elsewhere").unsealed["times"] == 1
+        filled.evaluate_head("elsewhere", by=("scanner",))
+    assert filled.evaluate_head("elsewhere").unsealed["times"] == 1
 
 
 def test_a_picture_on_both_sides_is_refused_or_left_out(tmp_path, draw, ask):
@@ -172,21 +164,21 @@ def test_unknown_patients_are_told_apart_and_not_called_disjoint_unless_vouched_
         assert vouched.disjointness["assumed_independent"]
 
 
-def test_a_split_within_sites_is_internal(own):
-    own.fit_head(HeadRequest(target="bright", name="random", test_fraction=0.3))
-    found = own.evaluate_head("random")
+def test_a_split_within_sites_is_internal(filled):
+    filled.fit_head(HeadRequest(target="bright", name="random", test_fraction=0.3))
+    found = filled.evaluate_head("random")
     assert found.tested["role"] == "internal"
     assert (found.validation.external, found.validation.difference) == (None, None)
     assert any("no external validation" in note for note in found.notes)
 
 
-def test_several_classes_have_a_view_each(own, tmp_path):
+def test_several_classes_have_a_view_each(filled, tmp_path):
     table = tmp_path / "labels.csv"
     table.write_text("id,label\n" + "".join(f"{n},{'abc'[(n // 2) % 3]}\n" for n in range(1, 61)))
-    own.fit_head(HeadRequest(target="mine", labels=table, name="three", test_where="site = 'B'"))
-    found = own.evaluate_head("three")
+    filled.fit_head(HeadRequest(target="mine", labels=table, name="three", test_where="site = 'B'"))
+    found = filled.evaluate_head("three")
     assert [view.name for view in found.findings] == ["a", "b", "c"]
     assert found.validation.difference.difference.metric == "difference of macro_auroc"
     assert "a against the rest" in evaluation_page(found)
     with pytest.raises(UsageError, match="speak of one class"):
-        own.evaluate_head("three", prevalence=0.1)
+        filled.evaluate_head("three", prevalence=0.1)

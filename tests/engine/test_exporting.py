@@ -23,15 +23,13 @@ voters:
 
 
 @pytest.fixture
-def labelled(filled_path, tmp_path):
-    shutil.copytree(filled_path, tmp_path / "own")
+def labelled(filled, tmp_path):
     (tmp_path / "voters.yaml").write_text(VOTERS)
-    with Store.open(tmp_path / "own") as store:
-        store.run_votes(VoteRequest(voters=tmp_path / "voters.yaml"))
-        store.say_labels("lit", {1: "absent", 2: "present", 3: "absent", 40: "absent"}, "ana")
-        store.say_labels("lit", {1: "present"}, "ana")
-        store.fit_label_model("lit")
-        yield store
+    filled.run_votes(VoteRequest(voters=tmp_path / "voters.yaml"))
+    filled.say_labels("lit", {1: "absent", 2: "present", 3: "absent", 40: "absent"}, "ana")
+    filled.say_labels("lit", {1: "present"}, "ana")
+    filled.fit_label_model("lit")
+    return filled
 
 
 def rows_of(path):

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-
 import numpy as np
 import pytest
 
 from embedstore.contracts.labels import Vote
 from embedstore.engine.requests import VoteRequest
-from embedstore.engine.store import Store
 from embedstore.errors import UsageError
 
 VOTERS = """
@@ -23,12 +20,10 @@ voters:
 
 
 @pytest.fixture
-def voted(filled_path, tmp_path):
-    shutil.copytree(filled_path, tmp_path / "own")
+def voted(filled, tmp_path):
     (tmp_path / "voters.yaml").write_text(VOTERS)
-    with Store.open(tmp_path / "own") as store:
-        store.run_votes(VoteRequest(voters=tmp_path / "voters.yaml"))
-        yield store
+    filled.run_votes(VoteRequest(voters=tmp_path / "voters.yaml"))
+    return filled
 
 
 def say(store, values: dict[int, int], who: str = "person:ana") -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from embedstore import discovery
 from embedstore.contracts.labels import LabelBatch, LabelSet
 from embedstore.engine.head_requests import HeadRequest
 from embedstore.engine.requests import VoteRequest
-from embedstore.engine.store import Store
 from embedstore.errors import BadInputFile, Refused, UsageError
 from embedstore.learning.judging import FunctionVoter, ask
 
@@ -32,10 +30,8 @@ SET = LabelSet(name="lit", classes=("absent", "present"))
 
 
 @pytest.fixture
-def store(filled_path, tmp_path):
-    shutil.copytree(filled_path, tmp_path / "own")
-    with Store.open(tmp_path / "own") as opened:
-        yield opened
+def store(filled):
+    return filled
 
 
 def voters(folder, told: str, code: str = MINE):
