@@ -3,7 +3,8 @@
 The Gram matrix bounds the curvature of the loss for every C at once (Boehning, Annals of the Institute of
 Statistical Mathematics 44:197, 1992). Its eigenvectors, computed once, precondition L-BFGS for the whole
 grid: a fit takes some ten passes over the rows where plain coordinates take hundreds. `benchmarks/heads.py`
-measures it beside scikit-learn's, which minimises the same sum.
+measures it beside scikit-learn's, which minimises the same sum. Rows fewer than their dimensions are turned
+into their own span first, in which the best weights lie.
 """
 
 from __future__ import annotations
@@ -44,6 +45,10 @@ class LogisticPath:
     """
 
     def __init__(self, x: NDArray[Any], target: ArrayLike, weights: ArrayLike | None = None) -> None:
+        self._span: NDArray[Any] | None = None  # (dim, n) orthonormal
+        if len(x) < x.shape[1]:
+            self._span, turned = np.linalg.qr(x.T)
+            x = np.ascontiguousarray(turned.T)
         self._x = x
         told = np.asarray(target, dtype=x.dtype)
         self._binary = told.ndim == 1
@@ -59,7 +64,7 @@ class LogisticPath:
         """The minimum for one C. start: a fit for a C nearby, from which it is a few steps away."""
         from scipy.optimize import minimize
 
-        near = start or Linear(*self._zero())
+        near = Linear(*self._zero()) if start is None else self._inside(start)
         scale, bias_scale = self._scales(c, near)
         axes = self._axes.astype(self._x.dtype)
         penalty = 1 / (c * self._total)
@@ -95,7 +100,14 @@ class LogisticPath:
             },
         )
         turned, bias = unpack(found.x)
-        return Linear(turned @ self._axes.T, bias, converged=bool(found.nit < _MAX_ITERATIONS))
+        weights = turned @ self._axes.T
+        weights = weights if self._span is None else weights @ self._span.T.astype(weights.dtype)
+        return Linear(weights, bias, converged=bool(found.nit < _MAX_ITERATIONS))
+
+    def _inside(self, start: Linear) -> Linear:
+        if self._span is None:
+            return start
+        return Linear(start.weights @ self._span.astype(start.weights.dtype), start.bias)
 
     def _zero(self) -> tuple[F64, F64]:
         k = self._target.shape[1]
