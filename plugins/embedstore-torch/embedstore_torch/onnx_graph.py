@@ -26,6 +26,7 @@ from embedstore.settings import Settings
 GRAPH = "model.onnx"
 _SUMS = "sha256.json"
 _TOLERANCE = 1e-5
+_WEIGHTS = QuantType.QUInt8
 _QUANTISED = ("MatMulInteger", "DynamicQuantizeMatMul")
 
 
@@ -43,7 +44,9 @@ def graph_of(module: nn.Module, spec: EncoderSpec, request: LoadRequest, shape: 
             "encoder": [spec.name.partition(":")[0], spec.version, spec.weights_sha256],
             "pooling": tower.pooling,
             "shape": list(shape),
-            "precision": request.precision,
+            "precision": f"{request.precision} {_WEIGHTS}"
+            if request.precision == "int8"
+            else request.precision,
             "made by": [torch.__version__, onnx.__version__, onnxruntime.__version__],
         }
     )
@@ -112,12 +115,16 @@ def _compare(module: nn.Module, shape: Sequence[int], file: Path) -> None:
 
 
 def _quantise(exact: Path, file: Path) -> None:
-    """Weights of the linear layers to int8, one scale a channel; their inputs are scaled as they come."""
+    """Weights of the linear layers to 8 bits, one scale a channel; their inputs are scaled as they come.
+
+    Without a sign: products of a signed weight overflow 16 bits on processors without VNNI instructions, and
+    vectors would depend on the machine.
+    """
     with _quiet():
         quantize_dynamic(
             exact,
             file,
-            weight_type=QuantType.QInt8,
+            weight_type=_WEIGHTS,
             per_channel=True,
             op_types_to_quantize=["MatMul", "Gemm"],
         )
