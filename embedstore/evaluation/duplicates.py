@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.contracts.image import F32, I64
-from embedstore.evaluation.arrays import F64, Bools
+from embedstore.evaluation.arrays import F64
 
 SIDE = 64  # pixels of the small pictures
 NEIGHBOURS = 5  # candidates by vectors for each picture
@@ -22,9 +22,9 @@ LEAST_COSINE = 0.75
 WHOLE, DETAIL = 0.99, 0.85
 SAME_PIXELS = 1 - 1e-5  # cosine of vectors: equal pixels give equal vectors but for the order of sums
 
-_BLURS = (4.0, 2.0, 1.0)
-_STEPS = 12
-_HOPELESS = 0.9  # correlation after the first, most blurred fit
+# Blur in pixels (also how far apart the places are that are compared: blurred pictures need few), steps at
+# most, and the correlation below which two pictures are given up.
+_ROUNDS = ((4, 4, 0.7), (4, 8, 0.9), (2, 12, -1.0), (1, 12, -1.0))
 _FURTHEST = 0.3  # of the side: shift or growth beyond it is no crop but another picture
 _CHUNK = 1024
 
@@ -73,32 +73,30 @@ def _laid(first: F64, second: F64) -> Likeness:
     from scipy.ndimage import gaussian_filter
 
     warp = np.zeros(4)  # shift and growth at the edge, pixels: rows, rows, columns, columns
-    for level, blur in enumerate(_BLURS):
+    for blur, steps, least in _ROUNDS:
         moving, still = gaussian_filter(first, blur), gaussian_filter(second, blur)
-        warp = _fitted(moving, still, warp)
+        warp = _fitted(moving, still, warp, (blur, steps))
         if np.abs(warp).max() > _FURTHEST * SIDE:
             return Likeness(-1.0, -1.0)
-        found = _correlation(moving, still, warp)
-        if level == 0 and found < _HOPELESS:
+        found = _correlation(moving, still, warp, blur)
+        if found < least:
             return Likeness(found, -1.0)
     fine = [picture - gaussian_filter(picture, 3.0) for picture in (first, second)]
     return Likeness(_correlation(first, second, warp), _correlation(fine[0], fine[1], warp))
 
 
-def _fitted(moving: F64, still: F64, warp: F64) -> F64:
-    slopes = np.gradient(moving)
-    place = np.linspace(-1, 1, SIDE)
-    for _ in range(_STEPS):
-        rows, columns = _sampling(warp[:2]), _sampling(warp[2:])
-        inside = np.ix_(rows[1], columns[1])
-        seen, down, across = (
-            (rows[0] @ picture @ columns[0].T)[inside].ravel() for picture in (moving, *slopes)
-        )
-        u, v = (grid[inside].ravel() for grid in np.meshgrid(place, place, indexing="ij"))
-        terms = np.stack([down, down * u, across, across * v, seen, np.ones_like(seen)], axis=1)
-        normal = terms.T @ terms
+def _fitted(moving: F64, still: F64, warp: F64, effort: tuple[int, int]) -> F64:
+    stride, steps = effort
+    pictures = np.stack([moving, *np.gradient(moving)])
+    for _ in range(steps):
+        rows, columns = _Sampling.of(warp[:2], stride), _Sampling.of(warp[2:], stride)
+        seen, down, across = rows.matrix @ pictures @ columns.matrix.T
+        terms = np.stack(
+            [down, down * rows.place[:, None], across, across * columns.place, seen, np.ones_like(seen)]
+        ).reshape(6, -1)
+        normal = terms @ terms.T
         normal[np.diag_indices(6)] += 1e-7 * np.trace(normal)
-        found = np.linalg.solve(normal, terms.T @ still[inside].ravel())
+        found = np.linalg.solve(normal, terms @ still[np.ix_(rows.index, columns.index)].ravel())
         gain = found[4] if abs(found[4]) > 0.2 else 1.0
         step = np.clip(found[:4] / gain, -3, 3)
         warp = warp + step
@@ -107,25 +105,33 @@ def _fitted(moving: F64, still: F64, warp: F64) -> F64:
     return warp
 
 
-def _sampling(warp: F64) -> tuple[F64, Bools]:
-    """(SIDE, SIDE) linear interpolation along one axis, and which of its places lie inside the picture."""
-    middle = (SIDE - 1) / 2
-    at = np.arange(SIDE) + warp[0] + warp[1] * np.linspace(-1, 1, SIDE)
-    inside = (at >= 0) & (at <= 2 * middle)
-    low = np.clip(np.floor(at).astype(np.int64), 0, SIDE - 2)
-    share = np.clip(at - low, 0, 1)
-    matrix = np.zeros((SIDE, SIDE))
-    matrix[np.arange(SIDE), low] = 1 - share
-    matrix[np.arange(SIDE), low + 1] = share
-    return matrix, inside
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sampling:
+    """Linear interpolation along one axis, at the places that lie inside the picture.
+
+    index: (n,) rows of the picture laid upon; place: (n,) the same from -1 to 1; matrix: (n, SIDE).
+    """
+
+    index: I64
+    place: F64
+    matrix: F64
+
+    @classmethod
+    def of(cls, warp: F64, stride: int = 1) -> _Sampling:
+        index, place = np.arange(0, SIDE, stride), np.linspace(-1, 1, SIDE)[::stride]
+        at = index + warp[0] + warp[1] * place
+        inside = (at >= 0) & (at <= SIDE - 1)
+        index, place, at = index[inside], place[inside], at[inside]
+        low = np.minimum(at.astype(np.int64), SIDE - 2)
+        matrix, each = np.zeros((len(at), SIDE)), np.arange(len(at))
+        matrix[each, low] = 1 - (at - low)
+        matrix[each, low + 1] = at - low
+        return cls(index, place, matrix)
 
 
-def _correlation(first: F64, second: F64, warp: F64) -> float:
-    rows, columns = _sampling(warp[:2]), _sampling(warp[2:])
-    inside = np.ix_(rows[1], columns[1])
-    one, two = (
-        (picture - picture.mean()).ravel()
-        for picture in ((rows[0] @ first @ columns[0].T)[inside], second[inside])
-    )
+def _correlation(first: F64, second: F64, warp: F64, stride: int = 1) -> float:
+    rows, columns = _Sampling.of(warp[:2], stride), _Sampling.of(warp[2:], stride)
+    laid, under = rows.matrix @ first @ columns.matrix.T, second[np.ix_(rows.index, columns.index)]
+    one, two = ((picture - picture.mean()).ravel() for picture in (laid, under))
     size = float(np.sqrt((one @ one) * (two @ two)))
     return float(one @ two / size) if size > 1e-6 else 0.0  # a plain area shows nothing to compare
