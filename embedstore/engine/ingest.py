@@ -119,7 +119,7 @@ class _Ingest:
         self._catalog.link_reports()
         wholes = derive(self._workspace, space, self._request.pool)
         self._save_indexes()
-        report = self._recorder.tally.report(run, survey.unmatched_rows, seconds)
+        report = self._recorder.tally.report(run, survey.table_news(), seconds)
         report = replace(report, wholes=wholes, notes=self._targets.notes)
         counts = {
             "seen": report.seen,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from embedstore.contracts.image import F32
 from embedstore.contracts.record import Asset
-from embedstore.engine.requests import IngestReport, Outcome
+from embedstore.engine.requests import IngestReport, Outcome, TableNews
 from embedstore.engine.survey import Entry, Surveyed
 from embedstore.readers.walk import Unreachable
 from embedstore.storage.batches import (
@@ -35,6 +35,7 @@ class Tally:
     images: int = 0
     reports: int = 0
     conflicts: int = 0
+    moved: int = 0
     known: Counter[str] = field(default_factory=Counter)
     skips: list[Outcome] = field(default_factory=list)
     failures: list[Outcome] = field(default_factory=list)
@@ -49,7 +50,7 @@ class Tally:
         """Items passed over: not images, or known."""
         return len(self.skips) + self.known.total()
 
-    def report(self, run: int, unmatched_rows: int, seconds: float) -> IngestReport:
+    def report(self, run: int, tables: tuple[TableNews, ...], seconds: float) -> IngestReport:
         """The run as a shell shows it."""
         known = [
             Outcome(path=path, reason=KNOWN if n == 1 else f"{KNOWN} ({n} items)")
@@ -65,7 +66,9 @@ class Tally:
             images=self.images,
             reports=self.reports,
             conflicts=self.conflicts,
-            unmatched_rows=unmatched_rows,
+            moved=self.moved,
+            unmatched_rows=sum(table.unmatched for table in tables),
+            tables=tables,
             images_per_s=round(self.images / seconds, 2) if self.images else 0.0,
             skips=tuple(self.skips + known),
             failures=tuple(self.failures),
@@ -173,6 +176,7 @@ class Recorder:
             )
         )
         self.tally.conflicts += committed.conflicts
+        self.tally.moved += committed.moved
 
 
 def _source(

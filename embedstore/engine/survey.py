@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count
+from pathlib import Path
+from typing import Literal
 
 from embedstore.contracts.executor import Done, Executor, Failed
 from embedstore.contracts.record import Asset, Report, Skip, Source
 from embedstore.engine.deidentified import Examined, Gatekeeper, Sight
 from embedstore.engine.grouping import in_groups
 from embedstore.engine.reading import DescribeWork, Look, Seen
-from embedstore.engine.requests import IngestRequest
+from embedstore.engine.requests import IngestRequest, TableNews
+from embedstore.engine.table_news import table_news
 from embedstore.fingerprint import bytes_sha256
 from embedstore.readers.tables import Conflict, Table, merge, read_table
 from embedstore.readers.walk import Unreachable, walk
@@ -88,9 +91,10 @@ class Survey:
         self._reading = reading
         self._walked = walk(request.paths, limits)
         self._held: list[tuple[Surveyed, Examined | None]] = []
+        brings: dict[Path, Literal["metadata", "reports"]] = dict.fromkeys(request.metadata, "metadata")
+        brings.update(dict.fromkeys(request.reports, "reports"))
         self.tables: tuple[Table, ...] = tuple(
-            read_table(path, request.mapping, limits)
-            for path in dict.fromkeys(request.metadata + request.reports)
+            read_table(path, request.mapping, limits, what) for path, what in brings.items()
         )
 
     def sources(self, image_space: int, text_space: int) -> Iterator[Surveyed]:
@@ -124,10 +128,9 @@ class Survey:
                 )
                 yield self._sealed(Surveyed(reports[0].source, entries=entries))
 
-    @property
-    def unmatched_rows(self) -> int:
-        """Rows of the tables that joined nothing."""
-        return sum(len(table.unmatched()) for table in self.tables)
+    def table_news(self) -> tuple[TableNews, ...]:
+        """What came of each table, once everything has been met."""
+        return tuple(table_news(table, private=self._keeper is not None) for table in self.tables)
 
     def _groups(self, image_space: int, text_space: int) -> Iterator[_Group]:
         numbers = count()

@@ -49,6 +49,7 @@ def commit_batch(connection: Connection, segments: Path, batch: IngestBatch, seg
         reused=len(items.ids) - len(items.new),
         vectors=added,
         conflicts=items.conflicts,
+        moved=items.moved,
         problems=problems,
         seq=connection.execute(select(func.coalesce(func.max(Change.seq), 0))).scalar_one(),
         item_ids=items.ids,
