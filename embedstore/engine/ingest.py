@@ -114,7 +114,7 @@ class _Ingest:
             self._embed(self._lacking(again))
         self._embed(self._lacking(self._met(survey.table_reports())))
         self._embed_reports()
-        self._recorder.flush()
+        self._recorder.finish()
         seconds = time.monotonic() - started
         self._catalog.link_reports()
         wholes = derive(self._workspace, space, self._request.pool)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from embedstore.contracts.image import F32
 from embedstore.contracts.record import Asset
+from embedstore.engine.refusals import Refusals
 from embedstore.engine.requests import IngestReport, Outcome, TableNews
 from embedstore.engine.survey import Entry, Surveyed
 from embedstore.readers.walk import Unreachable
@@ -83,6 +84,7 @@ class Recorder:
         self._run = run
         self._left: Counter[str] = Counter()
         self._flawed: set[str] = set()
+        self._refusals = Refusals()
         self._sources: list[NewSource] = []
         self._problems: list[Problem] = []
         self._present: list[Found] = []
@@ -95,7 +97,7 @@ class Recorder:
         if surveyed.settled is not None:
             self.tally.known[path] += max(surveyed.settled, 1)
         elif surveyed.problem is not None:
-            self._problem(path, "", "describe", surveyed.problem)
+            self._fail((Problem(path=path, stage="describe", reason=surveyed.problem),))
             self._outside(surveyed, "failed", surveyed.problem)
         else:
             for skip in surveyed.skips:
@@ -113,21 +115,26 @@ class Recorder:
     def present(self, found: Found) -> None:
         """An item that has its vector already; its source and metadata are still recorded."""
         self._present.append(found)
-        self.tally.known[found[0].source.path] += 1
+        path = found[0].source.path
+        self.tally.known[path] += 1
+        self._fail(self._refusals.gave(path))
         self._settle_waiting()
 
     def refuse(self, found: Found, stage: str, reason: str) -> None:
-        """An item that could not be read or encoded."""
+        """An item that could not be read or encoded; a file that gave no item at all fails once."""
         surveyed, entry = found
         path = surveyed.source.path
         self._left[path] -= 1
         self._flawed.add(path)
-        self._problem(path, entry.found.part, stage, reason)
+        self._fail(self._refusals.add(Problem(path=path, part=entry.found.part, stage=stage, reason=reason)))
         if self._left[path] == 0:
+            self._fail(self._refusals.all_met(path))
             self._outside(surveyed, "failed", reason)
 
     def embedded(self, space_id: int, found: Sequence[Found], vectors: F32) -> None:
         """Items with their new vectors; returns when they are acknowledged."""
+        for surveyed, _ in found:
+            self._fail(self._refusals.gave(surveyed.source.path))
         self._commit(
             found, NewVectors(space_id=space_id, keys=tuple(e.key for _, e in found), vectors=vectors)
         )
@@ -136,19 +143,24 @@ class Recorder:
         self.tally.reports += len(found) - images
         self.tally.added += len(found)
 
-    def flush(self) -> None:
-        """Commit everything that still waits."""
+    def finish(self) -> None:
+        """Commit everything that still waits; no further item is to come."""
+        self._fail(self._refusals.rest())
+        self._flush()
+
+    def _flush(self) -> None:
         present, self._present = self._present, []
         if present or self._sources or self._problems:
             self._commit(present, None)
 
     def _settle_waiting(self) -> None:
         if len(self._present) + len(self._sources) + len(self._problems) >= _WAITING_TOGETHER:
-            self.flush()
+            self._flush()
 
-    def _problem(self, path: str, part: str, stage: str, reason: str) -> None:
-        self.tally.failures.append(Outcome(path=path, reason=reason, part=part))
-        self._problems.append(Problem(path=path, part=part, stage=stage, reason=reason))
+    def _fail(self, problems: Sequence[Problem]) -> None:
+        for problem in problems:
+            self.tally.failures.append(Outcome(path=problem.path, reason=problem.reason, part=problem.part))
+        self._problems.extend(problems)
 
     def _outside(self, surveyed: Surveyed, outcome: str, reason: str) -> None:
         if isinstance(surveyed.source, Unreachable):
