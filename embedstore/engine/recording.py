@@ -96,15 +96,14 @@ class Recorder:
         self._left[path] = len(surveyed.entries)
         if surveyed.settled is not None:
             self.tally.known[path] += max(surveyed.settled, 1)
+        elif isinstance(surveyed.source, Unreachable) and surveyed.source.rightly:
+            self._skip(path, "", surveyed.source.reason)
         elif surveyed.problem is not None:
             self._fail((Problem(path=path, stage="describe", reason=surveyed.problem),))
             self._outside(surveyed, "failed", surveyed.problem)
         else:
             for skip in surveyed.skips:
-                self.tally.skips.append(Outcome(path=path, reason=skip.reason, part=skip.part))
-                self._problems.append(
-                    Problem(path=path, part=skip.part, stage="describe", reason=skip.reason, kind="skip")
-                )
+                self._skip(path, skip.part, skip.reason)
             if not surveyed.entries:
                 reason = surveyed.skips[0].reason if surveyed.skips else "holds no image and no report"
                 if not surveyed.skips:
@@ -161,6 +160,10 @@ class Recorder:
         for problem in problems:
             self.tally.failures.append(Outcome(path=problem.path, reason=problem.reason, part=problem.part))
         self._problems.extend(problems)
+
+    def _skip(self, path: str, part: str, reason: str) -> None:
+        self.tally.skips.append(Outcome(path=path, reason=reason, part=part))
+        self._problems.append(Problem(path=path, part=part, stage="describe", reason=reason, kind="skip"))
 
     def _outside(self, surveyed: Surveyed, outcome: str, reason: str) -> None:
         if isinstance(surveyed.source, Unreachable):

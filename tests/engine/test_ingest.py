@@ -40,6 +40,15 @@ def test_mixed_folder_is_counted_item_by_item(store, tmp_path, ask, draw):
     assert {outcome.path for outcome in store.failures()} == {outcome.path for outcome in report.failures}
 
 
+def test_the_store_among_its_images_is_a_skip_that_is_told(store, tmp_path, ask, draw):
+    draw(tmp_path / "film.png", 1)
+    report = store.ingest(ask(tmp_path))
+    assert counts(report) == (2, 1, 1, 0)
+    assert [(skip.path, skip.reason) for skip in store.skips()] == [
+        (str(store.path), "a store of embedstore; not entered")
+    ]
+
+
 def test_a_second_run_adds_nothing_and_a_new_file_only_itself(store, cohort, tmp_path, ask, draw):
     first = store.ingest(ask(cohort / "images"))
     again = store.ingest(ask(cohort / "images"))
