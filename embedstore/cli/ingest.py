@@ -113,7 +113,8 @@ def _request(paths: tuple[Path, ...], options: dict[str, Any]) -> IngestRequest:
 def _text(report: IngestReport) -> Iterator[Renderable]:
     from embedstore.cli.output import count
 
-    rate = f", {report.images_per_s:.1f} images/s" if report.images else ""
+    mostly = 2 * (report.images + report.reports) >= report.seen  # else it went by in looking at other things
+    rate = f", {report.images_per_s:.1f} images/s" if report.images and mostly else ""
     yield (
         f"{report.seen} seen: {report.added} added ({count(report.images, 'image')}, "
         f"{count(report.reports, 'report')}), {report.skipped} skipped, {report.failed} failed{rate}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from embedstore.contracts.image import F32
 from embedstore.contracts.record import Asset
+from embedstore.engine.pace import Pace
 from embedstore.engine.refusals import Refusals
 from embedstore.engine.requests import IngestReport, Outcome, TableNews
 from embedstore.engine.survey import Entry, Surveyed
@@ -51,7 +52,7 @@ class Tally:
         """Items passed over: not images, or known."""
         return len(self.skips) + self.known.total()
 
-    def report(self, run: int, tables: tuple[TableNews, ...], seconds: float) -> IngestReport:
+    def report(self, run: int, tables: tuple[TableNews, ...], pace: Pace) -> IngestReport:
         """The run as a shell shows it."""
         known = [
             Outcome(path=path, reason=KNOWN if n == 1 else f"{KNOWN} ({n} items)")
@@ -70,7 +71,7 @@ class Tally:
             moved=self.moved,
             unmatched_rows=sum(table.unmatched for table in tables),
             tables=tables,
-            images_per_s=round(self.images / seconds, 2) if self.images else 0.0,
+            images_per_s=pace.per_second(self.images),
             skips=tuple(self.skips + known),
             failures=tuple(self.failures),
         )

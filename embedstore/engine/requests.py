@@ -134,7 +134,7 @@ class IngestReport:
 
     known: skipped because already in the store. conflicts: disagreements recorded in this run.
     unmatched_rows: CSV rows that joined nothing, tables: by table. moved: items of the store that are another
-    patient's now. images_per_s: images embedded per second of wall time.
+    patient's now. images_per_s: images embedded per second from the first to the last, reports aside.
     notes: what a person should know of the encoders, such as that other weights made a new space.
     """
 

@@ -38,8 +38,8 @@ def walk(paths: Sequence[Path], limits: Limits = DEFAULT_LIMITS) -> Iterator[Sou
     Folders are entered (a folder reached by two links only once), zip archives are opened by content, not
     by suffix (an .npz is a file, not an archive; neither is an office document), a DICOMDIR brings the
     files it references. Members of an archive whose names lead out of it, and links in it, are refused.
-    Stores of embedstore are not entered, junk of file managers is passed over. Raises NotFound before anything
-    is yielded when a path of `paths` does not exist.
+    Stores of embedstore are not entered, junk of file managers is passed over. Raises NotFound before
+    anything is yielded when a path of `paths` does not exist.
     """
     for path in paths:
         if not os.path.lexists(path):

@@ -207,6 +207,10 @@ class Catalog:
         """Several columns of items in the order asked. Raises FilterError for an unknown one, NotFound."""
         return self._read(reading.columns, item_ids, names)
 
+    def has_patient(self, name: str) -> bool:
+        """Whether any item is, or is claimed to be, of a patient of that key, PatientID or group."""
+        return self._read(reading.has_patient, name)
+
     def patient_groups(self, item_ids: Sequence[int] | I64) -> list[str]:
         """What splits must go by: persons, who may stand under several patient names (see `one_person`)."""
         return self._read(reading.patient_groups, item_ids)

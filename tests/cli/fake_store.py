@@ -285,6 +285,7 @@ class FakeStore:
     home: ClassVar[Path] = Path()
     bridge: ClassVar[Any] = None
     note: ClassVar[str] = ""
+    warnings: ClassVar[tuple[str, ...]] = ()
     findings: ClassVar[tuple[Finding, ...]] = ()
 
     def __init__(self, path: Path) -> None:
@@ -297,6 +298,7 @@ class FakeStore:
         cls.home = home
         cls.bridge = None
         cls.note = ""
+        cls.warnings = ()
         cls.findings = ()
 
     @classmethod
@@ -363,6 +365,7 @@ class FakeStore:
             hits=hits,
             bridge=self.bridge,
             note=self.note,
+            warnings=self.warnings,
         )
 
     def thumbnail(self, item_id: int, size: int = 160, form: str = "png") -> bytes | None:

@@ -57,6 +57,15 @@ def test_patients_are_not_crowded_out_by_their_own_images(filled):
     assert len(set(patients)) == len(patients) == 12
     without = filled.search(Query(like=1, k=60, exclude_patient="P0"))
     assert len(without.hits) == 58
+    assert without.warnings == ()
+
+
+@pytest.mark.parametrize("name", ["P00", "", "%"])
+def test_leaving_out_a_patient_who_is_not_there_is_told(filled, name):
+    answer = filled.search(Query(like=1, k=3, exclude_patient=name))
+    assert len(answer.hits) == 3
+    assert "--exclude-patient names nobody in this store" in answer.warnings[0]
+    assert not name or name not in answer.warnings[0]
 
 
 def test_a_contact_sheet_shows_enough_to_see_by_and_stays_small(store, ask, tmp_path):
