@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -11,6 +10,7 @@ from typing import Any, Literal
 
 from embedstore.contracts.record import HEADER_COLUMNS, Header, Report
 from embedstore.fingerprint import bytes_sha256
+from embedstore.readers.normal import composed
 from embedstore.readers.sources import DEFAULT_LIMITS, MEMBER_MARK, FileSource
 from embedstore.readers.table_columns import accepted
 from embedstore.readers.table_rows import TableRow, read_rows
@@ -136,7 +136,7 @@ class Table:
             keys = 0
             if row.path is not None:
                 keys += _put(self._paths, self._absolute(row.path), index)
-                _put(self._composed, _composed(self._absolute(row.path)), index)
+                _put(self._composed, composed(self._absolute(row.path)), index)
                 if keys:
                     self._names.setdefault(PurePosixPath(_spelt(row.path)).name, []).append(index)
             if row.sop_uid is not None:
@@ -160,7 +160,7 @@ class Table:
         index = self._paths.get(source_path)
         if index is not None:
             return index
-        index = self._composed.get(_composed(source_path))
+        index = self._composed.get(composed(source_path))
         return None if index is None or self._names_another(index, source_path) else index
 
     def _candidates(self, source_path: str, header: Header) -> Iterator[tuple[int, Via]]:
@@ -179,7 +179,7 @@ class Table:
 
     def _by_end(self, source_path: str) -> int | None:
         """The row whose path is the longest end of the source's path, when no other row's is as long."""
-        parts = PurePosixPath(_composed(source_path).replace(MEMBER_MARK, "/")).parts
+        parts = PurePosixPath(composed(source_path).replace(MEMBER_MARK, "/")).parts
         best: list[int] = []
         longest = 0
         for index in self._names.get(parts[-1] if parts else "", []):
@@ -261,10 +261,5 @@ def _slashes(path: str) -> str:
     return path.replace("\\", "/")
 
 
-def _composed(path: str) -> str:
-    """NFC: macOS hands out names with their accents apart (NFD), tables have them together."""
-    return path if path.isascii() else unicodedata.normalize("NFC", path)
-
-
 def _spelt(path: str) -> str:
-    return _composed(_slashes(path))
+    return composed(_slashes(path))

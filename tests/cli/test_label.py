@@ -69,6 +69,23 @@ def test_what_a_person_may_have_filled_in_is_not_written_over(
     assert export.read_text().startswith("id,path")
 
 
+@pytest.mark.parametrize("way", [("utf-16", "\t"), ("utf-8-sig", ";"), ("utf-8", ",")])
+def test_a_list_is_read_back_as_spreadsheets_save_it(
+    way: tuple[str, str], store: Path, embedstore: Callable[..., Ran]
+) -> None:
+    sha256 = hashlib.sha256(MINE.encode()).hexdigest()
+    embedstore("label", "run", store / "voters.yaml", "--trust-code", sha256)
+    encoding, mark = way
+    lines = ("id,path,label", f"1,{store}/0.png,present", f"2,{store}/1.png,absent", "3,,")
+    (store / "filled.csv").write_text("\n".join(lines).replace(",", mark), encoding=encoding)
+    read = embedstore("label", "import", "bright", store / "filled.csv", "--by", "ana", "--json")
+    assert read.json == {"label_set": "bright", "votes": 2, "missing": 0}
+    (store / "filled.csv").write_bytes(b"id,label\n1,pr\xe4sent\n")
+    refused = embedstore("label", "import", "bright", store / "filled.csv", "--by", "ana")
+    assert refused.status == 2
+    assert "line 2 is not UTF-8 text; save the table as UTF-8" in refused.err
+
+
 def test_from_votes_to_a_dataset(store: Path, embedstore: Callable[..., Ran]) -> None:
     refused = embedstore("label", "run", store / "voters.yaml")
     sha256 = hashlib.sha256(MINE.encode()).hexdigest()
