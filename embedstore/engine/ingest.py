@@ -118,7 +118,7 @@ class _Ingest:
         wholes = derive(self._workspace, space, self._request.pool)
         self._save_indexes()
         report = self._recorder.tally.report(run, survey.table_news(), self._pace)
-        report = replace(report, wholes=wholes, notes=self._targets.notes)
+        report = replace(report, wholes=wholes, notes=(*self._targets.notes, *survey.notes()))
         counts = {
             "seen": report.seen,
             "added": report.added,

@@ -91,6 +91,7 @@ class Survey:
         self._reading = reading
         self._walked = walk(request.paths, limits)
         self._held: list[tuple[Surveyed, Examined | None]] = []
+        self._elsewhere = 0
         brings: dict[Path, Literal["metadata", "reports"]] = dict.fromkeys(request.metadata, "metadata")
         brings.update(dict.fromkeys(request.reports, "reports"))
         self.tables: tuple[Table, ...] = tuple(
@@ -128,6 +129,15 @@ class Survey:
                 )
                 yield self._sealed(Surveyed(reports[0].source, entries=entries))
 
+    def notes(self) -> tuple[str, ...]:
+        """What was asked for and had no effect, once everything has been met."""
+        if not self._elsewhere:
+            return ()
+        return (
+            f"known items that keep another site: {self._elsewhere} (--site is for items of none; "
+            "a table with a column 'site' moves them)",
+        )
+
     def table_news(self) -> tuple[TableNews, ...]:
         """What came of each table, once everything has been met."""
         return tuple(table_news(table, private=self._keeper is not None) for table in self.tables)
@@ -136,7 +146,9 @@ class Survey:
         numbers = count()
         for walked in in_groups(self._walked, _LOOKED_UP_TOGETHER):
             paths = [self._recorded(found).path for found in walked if not isinstance(found, Unreachable)]
-            known = self._catalog.known_sources(paths, image_space=image_space, text_space=text_space)
+            known = self._catalog.known_sources(
+                paths, image_space=image_space, text_space=text_space, site=self._site()
+            )
             for start in range(0, len(walked), _LOOKED_AT_TOGETHER):
                 yield self._group(next(numbers), walked[start : start + _LOOKED_AT_TOGETHER], known)
 
@@ -152,13 +164,24 @@ class Survey:
                 continue
             recorded = self._recorded(found)
             row = known.get(recorded.path)
-            if row is not None and row.settled(recorded.size, recorded.mtime_ns) and not self.tables:
+            if row is not None and self._settled(row, recorded):
                 ready.append(Surveyed(recorded, row.sha256, settled=row.items))
+                self._elsewhere += row.elsewhere
                 continue
             unchanged = row is not None and row.size == found.size and row.mtime_ns == found.mtime_ns
             asked.append(found)
             hashes.append(row.sha256 if row is not None and unchanged and self._keeper is None else None)
         return _Group(tuple(ready), Look(number, tuple(asked), tuple(hashes)))
+
+    def _settled(self, row: SourceRow, recorded: Source) -> bool:
+        """Whether a source needs no look: neither a table nor --site has anything to say of it."""
+        unplaced = self._request.site is not None and row.siteless > 0
+        return row.settled(recorded.size, recorded.mtime_ns) and not self.tables and not unplaced
+
+    def _site(self) -> str | None:
+        """The site as the catalog knows it."""
+        site = self._request.site
+        return site if self._keeper is None or site is None else self._keeper.gate.site(site)
 
     def _described(self, work: DescribeWork, groups: Iterable[_Group]) -> Iterator[Surveyed]:
         waiting: dict[int, tuple[Surveyed, ...]] = {}

@@ -157,10 +157,18 @@ class Catalog:
     # Ingest.
 
     def known_sources(
-        self, paths: Iterable[str], *, image_space: int | None = None, text_space: int | None = None
+        self,
+        paths: Iterable[str],
+        *,
+        image_space: int | None = None,
+        text_space: int | None = None,
+        site: str | None = None,
     ) -> dict[str, SourceRow]:
-        """Those of the paths the store has met, and how many of their items lack a vector in these spaces."""
-        return self._read(overview.known_sources, paths, image_space, text_space)
+        """Those of the paths the store has met, and how many of their items lack a vector in these spaces.
+
+        site: items of others are counted in `elsewhere`.
+        """
+        return self._read(overview.known_sources, paths, image_space, text_space, site)
 
     def missing(self, keys: Iterable[ItemKey], space_id: int) -> Missing:
         """Which keys are no item, and which have no vector in the space."""

@@ -87,3 +87,18 @@ def test_the_report_of_the_old_patient_leaves_the_image(store, films, table, ask
     assert store.items("kind = 'image'")[0].report == "Old words."
     store.ingest(ask(films[0], metadata=(table("path,patient_id", "f0.png,Q0"),)))
     assert store.items("kind = 'image'")[0].report == "New words."
+
+
+def test_a_site_given_later_is_taken_by_items_of_none_and_told_of_others(store, films, table, ask):
+    store.ingest(ask(films[0]))
+    store.ingest(ask(films[1], metadata=(table("path,patient_id", "f1.png,P1"),)))
+    said = store.ingest(ask(*films[:2], site="A"))
+    assert (said.moved, said.notes) == (1, ()), "P1 is A/P1 now"
+    assert {item.columns["site"] for item in store.items()} == {"A"}
+    again = store.ingest(ask(*films, site="A"))
+    assert (again.known, again.notes) == (2, ())
+    other = store.ingest(ask(*films, site="B"))
+    assert "known items that keep another site: 3 " in other.notes[0]
+    assert patients(store)["f1.png"] == "A/P1"
+    moved = store.ingest(ask(*films, metadata=(table("path,site", "f1.png,B"),)))
+    assert (patients(store)["f1.png"], moved.moved) == ("B/P1", 1)
