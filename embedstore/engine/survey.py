@@ -92,6 +92,7 @@ class Survey:
         self._walked = walk(request.paths, limits)
         self._held: list[tuple[Surveyed, Examined | None]] = []
         self._elsewhere = 0
+        self._sited: dict[str, bool] = {}
         brings: dict[Path, Literal["metadata", "reports"]] = dict.fromkeys(request.metadata, "metadata")
         brings.update(dict.fromkeys(request.reports, "reports"))
         self.tables: tuple[Table, ...] = tuple(
@@ -168,7 +169,10 @@ class Survey:
                 ready.append(Surveyed(recorded, row.sha256, settled=row.items))
                 self._elsewhere += row.elsewhere
                 continue
-            unchanged = row is not None and row.size == found.size and row.mtime_ns == found.mtime_ns
+            stamp = (recorded.size, recorded.mtime_ns)
+            unchanged = row is not None and (row.size, row.mtime_ns) == stamp
+            if row is not None and unchanged and row.items and not row.siteless:
+                self._sited[found.path] = row.elsewhere > 0
             asked.append(found)
             hashes.append(row.sha256 if row is not None and unchanged and self._keeper is None else None)
         return _Group(tuple(ready), Look(number, tuple(asked), tuple(hashes)))
@@ -245,7 +249,12 @@ class Survey:
                 header, more = merge(header, row)
                 conflicts.extend(more)
         tabled = frozenset(header.extra.keys() - found.header.extra.keys())
-        joined = self._placed(replace(found, header=header))
+        joined = replace(found, header=header)
+        elsewhere = self._sited.get(found.source.path)
+        if elsewhere is None:
+            joined = self._placed(joined)
+        elif elsewhere and header.site is None:  # what a table said of it before stands
+            self._elsewhere += 1
         return Entry(joined, (sha256, found.part), tuple(conflicts), tabled)
 
     def _placed(self, found: Asset | Report) -> Asset | Report:

@@ -102,3 +102,15 @@ def test_a_site_given_later_is_taken_by_items_of_none_and_told_of_others(store, 
     assert patients(store)["f1.png"] == "A/P1"
     moved = store.ingest(ask(*films, metadata=(table("path,site", "f1.png,B"),)))
     assert (patients(store)["f1.png"], moved.moved) == ("B/P1", 1)
+
+
+def test_a_site_that_a_table_gave_is_not_written_over_by_the_option(store, films, table, ask):
+    store.ingest(ask(*films[:2], metadata=(table("path,patient_id,site", "f0.png,P0,A", "f1.png,P1,A"),)))
+    ages = table("path,age", "f0.png,61", "f1.png,62", "f2.png,63", name="ages.csv")
+    report = store.ingest(ask(*films, metadata=(ages,), site="B"))
+    assert {item.columns["age"]: item.columns["site"] for item in store.items()} == {
+        61: "A",
+        62: "A",
+        63: "B",
+    }
+    assert (report.moved, "keep another site: 2 " in report.notes[0]) == (0, True)
