@@ -13,6 +13,14 @@ DEFAULT_ENCODER = "starter"
 DEFAULT_CACHE = Path("~/.cache/embedstore").expanduser()
 
 
+def at_home(path: Path) -> Path:
+    """`~` where no shell has put the home: in `--store=~/films`, in a file of variables."""
+    try:
+        return path.expanduser()
+    except RuntimeError:  # no such user, or nobody knows the home
+        return path
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What a reader may allocate before it has seen that a file is honest.
@@ -50,13 +58,15 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
-        """Read the settings from `environ` (default: the process environment)."""
+        """Read the settings from `environ` (default: the process environment); a leading `~` is the home."""
         env = os.environ if environ is None else environ
         weights = env.get("EMBEDSTORE_WEIGHTS")
         caches = env.get("XDG_CACHE_HOME")
         return cls(
-            store=Path(env.get("EMBEDSTORE_STORE") or DEFAULT_STORE),
-            weights=Path(weights) if weights else None,
-            cache=Path(env.get("EMBEDSTORE_CACHE") or (f"{caches}/embedstore" if caches else DEFAULT_CACHE)),
+            store=at_home(Path(env.get("EMBEDSTORE_STORE") or DEFAULT_STORE)),
+            weights=at_home(Path(weights)) if weights else None,
+            cache=at_home(
+                Path(env.get("EMBEDSTORE_CACHE") or (f"{caches}/embedstore" if caches else DEFAULT_CACHE))
+            ),
             reading="inline" if env.get("EMBEDSTORE_READING") == "inline" else "apart",
         )

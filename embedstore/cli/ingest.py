@@ -113,7 +113,8 @@ def _request(paths: tuple[Path, ...], options: dict[str, Any]) -> IngestRequest:
 def _text(report: IngestReport) -> Iterator[Renderable]:
     from embedstore.cli.output import count
 
-    rate = f", {report.images_per_s:.1f} images/s" if report.images else ""
+    mostly = 2 * (report.images + report.reports) >= report.seen  # else it went by in looking at other things
+    rate = f", {report.images_per_s:.1f} images/s" if report.images and mostly else ""
     yield (
         f"{report.seen} seen: {report.added} added ({count(report.images, 'image')}, "
         f"{count(report.reports, 'report')}), {report.skipped} skipped, {report.failed} failed{rate}"
@@ -124,8 +125,12 @@ def _text(report: IngestReport) -> Iterator[Renderable]:
         empty = f", {one.empty} without a part that counts" if one.empty else ""
         yield f"{count(one.wholes, 'whole')} by {one.pooling}: {one.made} made or renewed{empty}"
     yield from (f"Note: {note}." for note in report.notes)
-    if report.unmatched_rows:
-        yield f"{count(report.unmatched_rows, 'CSV row')} joined no image"
+    yield from _tables(report)
+    if report.moved:
+        yield (
+            f"The patient of {count(report.moved, 'known item')} is another now: "
+            "heads and bridges fitted before went by the old one"
+        )
     if report.conflicts:
         between = count(report.conflicts, "conflict")
         yield f"{between} between sources: 'embedstore status --conflicts' lists them"
@@ -134,6 +139,23 @@ def _text(report: IngestReport) -> Iterator[Renderable]:
     yield from _reasons("Failed", (failure.reason for failure in report.failures))
     if report.failures:
         yield "'embedstore status --failures' names each file."
+
+
+def _tables(report: IngestReport) -> Iterator[Renderable]:
+    from embedstore.cli.output import count
+
+    for table in report.tables:
+        of = f"of {Path(table.path).name or 'a CSV'}"
+        if table.unmatched:
+            more = ", ..." if table.unmatched > len(table.examples) else ""
+            rows = count(table.unmatched, "CSV row")
+            examples = (" ".join(example.split()) for example in table.examples)
+            yield f"{rows} {of} joined no image: {', '.join(examples)}{more}"
+        for cells in table.unread:
+            yield (
+                f"{count(cells.rows, 'cell')} of column '{cells.column}' {of} not read as {cells.field}: "
+                f"first in line {cells.line}, accepted are {cells.accepted}"
+            )
 
 
 def _reasons(title: str, reasons: Iterable[str]) -> Iterator[Renderable]:

@@ -11,7 +11,15 @@ import click
 
 from embedstore.cli.label_text import audit_text, card_text, write_suspects, write_worklist
 from embedstore.cli.lazy import PlainGroup
-from embedstore.cli.shell import Shell, encoder_option, input_file, store_options, where_option
+from embedstore.cli.shell import (
+    Shell,
+    encoder_option,
+    force_option,
+    input_file,
+    new_file,
+    store_options,
+    where_option,
+)
 
 if TYPE_CHECKING:
     from embedstore.cli.output import Renderable
@@ -101,14 +109,19 @@ def _share(told: str) -> tuple[str, float]:
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="CSV", help="Write them as a list to fill in."
 )
+@force_option
 @store_options
 @click.pass_obj
-def suggest(shell: Shell, label_set: str, n: int, where: str | None, seed: int, out: Path | None) -> None:
+def suggest(
+    shell: Shell, label_set: str, n: int, where: str | None, seed: int, out: Path | None, force: bool
+) -> None:
     """Items a person should label next: half at random, half where the label model is least sure.
 
     Only the random half may be used to judge labels. Fill in the column 'label' of --out and hand it
     back with embedstore label import.
     """
+    if out is not None:
+        new_file(out, force=force)
     with shell.opened() as store:
         found = store.suggest_labels(label_set, n, where, seed)
     if out is not None:
@@ -135,9 +148,10 @@ def _suggested(found: tuple[Suggestion, ...], out: Path | None) -> Iterator[Rend
     type=click.Choice(["huggingface", "coco", "fiftyone", "dicom-sr"]),
     help="OUT is a new folder in this layout, in place of a .csv or .parquet file.",
 )
+@force_option
 @store_options
 @click.pass_obj
-def export(shell: Shell, label_set: str, out: Path, layout: str | None) -> None:
+def export(shell: Shell, label_set: str, out: Path, layout: str | None, force: bool) -> None:
     """Write each item's fused label, its probability and the votes behind it.
 
     Beside them: every vote ever cast, with voter, version, code and input hash and time (.provenance.jsonl),
@@ -145,6 +159,8 @@ def export(shell: Shell, label_set: str, out: Path, layout: str | None) -> None:
     """
     if layout is None and out.suffix.lower() not in (".csv", ".parquet"):
         raise click.UsageError(f"'{out.name}' should end in .csv or .parquet, or give --format")
+    if layout is None:
+        new_file(out, *(out.with_suffix(end) for end in (".provenance.jsonl", ".datasheet.md")), force=force)
     with shell.opened() as store:
         rows = store.export_labels(label_set, out, layout)
 
@@ -185,9 +201,10 @@ def import_(shell: Shell, label_set: str, path: Path, by: str | None) -> None:
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="CSV", help="Write them as a list to fill in."
 )
+@force_option
 @store_options
 @click.pass_obj
-def audit(shell: Shell, /, html: Path | None, out: Path | None, **options: Any) -> None:
+def audit(shell: Shell, /, html: Path | None, out: Path | None, force: bool, **options: Any) -> None:
     """Find labels that are probably wrong; nothing is changed.
 
     By a classifier that has not seen the patient, and by the nearest images of other patients. Decide with
@@ -195,6 +212,8 @@ def audit(shell: Shell, /, html: Path | None, out: Path | None, **options: Any) 
     """
     from embedstore.engine.label_requests import AuditRequest
 
+    if out is not None:
+        new_file(out, force=force)
     with shell.opened() as store:
         card = store.audit_labels(AuditRequest(**options))
         if html is not None:

@@ -17,7 +17,7 @@ from embedstore.cli.failures import OUTPUT_CLOSED, Failure, Terminated, explain
 from embedstore.cli.lazy import LazyGroup
 from embedstore.cli.shell import Shell
 from embedstore.cli.table import COMMANDS
-from embedstore.settings import Settings
+from embedstore.settings import Settings, at_home
 
 _EPILOG = "For research; not a medical device. 'embedstore COMMAND --help' says what a command takes."
 
@@ -36,7 +36,7 @@ _EPILOG = "For research; not a medical device. 'embedstore COMMAND --help' says 
 @click.pass_context
 def cli(ctx: click.Context, store: Path | None, debug: bool) -> None:
     """Embed medical images, and ask: similar cases, text search, weak labels, heads."""
-    ctx.obj = Shell(store=store or Settings.from_environment().store, debug=debug)
+    ctx.obj = Shell(store=at_home(store) if store else Settings.from_environment().store, debug=debug)
 
 
 def run(arguments: Sequence[str]) -> int:

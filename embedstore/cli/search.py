@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _THUMBNAIL = 320
 
 
-@click.command()
+@click.command(context_settings={"allow_extra_args": True})
 @click.option("--image", metavar="FILE", help="An image file (it need not be in the store).")
 @click.option("--text", metavar="TEXT", help="Words, such as 'right pleural effusion'.")
 @click.option("--like", metavar="ID", type=int, help="An item of the store, by its id.")
@@ -53,12 +53,15 @@ _THUMBNAIL = 320
 @click.option("--bridge", metavar="NAME", help="Bridge for text against images; the newest by default.")
 @click.option("--html", type=click.Path(path_type=Path), metavar="OUT", help="Write a contact sheet as well.")
 @store_options
-@click.pass_obj
-def search(shell: Shell, /, html: Path | None, **options: Any) -> None:
+@click.pass_context
+def search(ctx: click.Context, /, html: Path | None, **options: Any) -> None:
     """Find similar cases by image, by text, or by an item already in the store.
 
     Scores are larger for better hits. With --where, k hits come back whenever k items match.
     """
+    shell: Shell = ctx.obj
+    if ctx.args:
+        raise click.UsageError(_meant(ctx.args))
     asked = [name for name in ("image", "text", "like") if options[name] is not None]
     if len(asked) != 1:
         raise click.UsageError("give exactly one of --image FILE, --text TEXT and --like ID")
@@ -74,7 +77,19 @@ def search(shell: Shell, /, html: Path | None, **options: Any) -> None:
     document = answer_json(answer)
     if html is not None:
         document["html"] = str(html)
+    for warning in answer.warnings:
+        shell.warn(warning)
     shell.answer(document, lambda: _text(answer, html))
+
+
+def _meant(words: list[str]) -> str:
+    """What to say to a query without its option."""
+    if Path(words[0]).is_file():
+        return f"say what '{words[0]}' is: --image '{words[0]}'"
+    if len(words) == 1 and words[0].isdigit():
+        return f"say what '{words[0]}' is: --like {words[0]} for an item, --text '{words[0]}' for words"
+    said = " ".join(words)
+    return f"say what '{said}' is: --text '{said}' for words, --image FILE or --like ID for an image"
 
 
 def answer_json(answer: Answer) -> dict[str, Any]:
@@ -91,6 +106,7 @@ def answer_json(answer: Answer) -> dict[str, Any]:
         "matched": answer.matched,
         "bridge": answer.bridge,
         "note": answer.note or None,
+        "warnings": list(answer.warnings),
         "read_as": answer.read_as,
         "hits": [
             {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from embedstore.settings import DEFAULT_STORE
+from embedstore.settings import DEFAULT_STORE, at_home
 
 if TYPE_CHECKING:
     from embedstore.cli.output import Renderable
@@ -45,6 +46,12 @@ class Shell:
         with Bar() as bar:
             yield bar if bar.visible else silent
 
+    def warn(self, text: str) -> None:
+        """One line on stderr, whatever goes to stdout."""
+        from embedstore.pages.text import terminal_safe
+
+        click.echo(f"embedstore: warning: {terminal_safe(' '.join(text.split()))}", err=True)
+
     def answer(self, document: Mapping[str, Any], text: Callable[[], Iterator[Renderable]]) -> None:
         """Print the one JSON document, or the text a person reads."""
         from embedstore.cli import output
@@ -58,6 +65,7 @@ class Shell:
 def _set(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
     def callback(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
         if value:
+            value = at_home(value) if isinstance(value, Path) else value
             ctx.obj = replace(ctx.obj or Shell(), **{name: value})
 
     return callback
@@ -94,6 +102,18 @@ def store_options(function: Function) -> Function:
 def where_option(text: str) -> Callable[[Function], Function]:
     """--where with what it selects."""
     return click.option("--where", metavar="EXPR", help=text)
+
+
+def force_option(function: Function) -> Function:
+    """--force, for a command that hands its OUT to `new_file`."""
+    return click.option("--force", is_flag=True, help="Write over a file that is there.")(function)
+
+
+def new_file(*files: Path, force: bool) -> None:
+    """Refuse to write over what a person may have worked on since. Raises click.UsageError."""
+    there = next((file for file in files if os.path.lexists(file)), None)
+    if there is not None and not force:
+        raise click.UsageError(f"{there} is there already; name another file, or --force to write over it")
 
 
 def encoder_option(text: str) -> Callable[[Function], Function]:

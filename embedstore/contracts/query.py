@@ -85,7 +85,7 @@ class Answer:
     exact: whether every score and the order are those of a full scan. matched: items that pass the filter.
     space: fingerprint of the space that was searched. bridge: the bridge that answered, with its quality.
     note: what a reader of the answer should know besides, or "". read_as: the parts of a text that denies
-    something: affirmed, denied, and the cue that tells.
+    something: affirmed, denied, and the cue that tells. warnings: what was asked for and had no effect.
     """
 
     query: Query
@@ -97,3 +97,4 @@ class Answer:
     bridge: Mapping[str, Any] | None = None
     note: str = ""
     read_as: Mapping[str, str] | None = None
+    warnings: tuple[str, ...] = ()

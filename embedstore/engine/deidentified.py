@@ -140,7 +140,8 @@ class Gatekeeper:
         """The same finding with everything behind HMACs; images that may not be seen are withheld."""
         gate, source = self.gate, surveyed.source
         if isinstance(source, Unreachable):
-            sealed = Unreachable(gate.name(source.path), gate.reason(source.reason, source.path))
+            reason = gate.reason(source.reason, source.path)
+            sealed = replace(source, path=gate.name(source.path), reason=reason)
             return replace(surveyed, source=sealed, problem=sealed.reason)
         kept = gate.seal(source)
         problem = surveyed.problem

@@ -197,7 +197,8 @@ class _Embed:
     def _looks(self) -> Iterator[Look]:
         for number, source in enumerate(walk(self._request.paths, self._limits)):
             if isinstance(source, Unreachable):
-                self._failures.append(Outcome(path=source.path, reason=source.reason))
+                told = Outcome(path=source.path, reason=source.reason)
+                (self._skips if source.rightly else self._failures).append(told)
             else:
                 yield Look(number, (source,), ("",))
 

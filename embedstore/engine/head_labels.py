@@ -7,6 +7,7 @@ from pathlib import Path, PurePath
 
 from embedstore.contracts.query import Item
 from embedstore.errors import BadInputFile
+from embedstore.readers.normal import composed
 from embedstore.readers.sources import DEFAULT_LIMITS
 from embedstore.readers.table_rows import TableRow, read_rows
 
@@ -67,20 +68,27 @@ class _Files:
         for place, item in enumerate(items):
             for own in dict.fromkeys((item.path, *item.paths)):
                 self._items.setdefault(own, []).append(place)
-                self._named.setdefault(PurePath(own).name, set()).add(own)
+                self._named.setdefault(PurePath(composed(own)).name, set()).add(own)
 
     def of(self, row: TableRow) -> Sequence[int]:
-        """The items of a row: by whole path, else by the end of one."""
+        """The items of a row: by whole path, else by the end of one, however its accents are written."""
         if row.path is None:
             return []
         told = row.path.replace("\\", "/").removeprefix("./")
-        for whole in (row.path, told, str(self._table.parent / told)):
+        wholes = (row.path, told, str(self._table.parent / told))
+        for whole in wholes:
             if whole in self._items:
                 return self._items[whole]
-        named = self._named.get(PurePath(told).name, set())
-        alike = {tuple(self._items[own]) for own in named if own.endswith(f"/{told}")}
+        ends = tuple(map(composed, (*wholes, f"/{told}")))
+        named = self._named.get(PurePath(composed(told)).name, set())
+        alike = {tuple(self._items[own]) for own in named if _is_one(composed(own), ends)}
         if len(alike) > 1:
             raise BadInputFile(
                 f"{self._table}: line {row.line} names {len(alike)} stored images; give whole paths, or ids"
             )
         return next(iter(alike), ())
+
+
+def _is_one(path: str, ends: Sequence[str]) -> bool:
+    *wholes, end = ends
+    return path in wholes or path.endswith(end)

@@ -106,7 +106,6 @@ class _Ingest:
         expect_parts(self._workspace, space)
         run = self._catalog.begin_run("ingest", self._arguments())
         self._recorder = Recorder(self._catalog, run)
-        started = time.monotonic()
         met = self._met(ahead(sources, _SURVEYED_AHEAD))
         self._embed(self._lacking(self._volumes.together(met)))
         while self._deferred:  # the same bytes met twice in this run, once the first of them is committed
@@ -114,13 +113,12 @@ class _Ingest:
             self._embed(self._lacking(again))
         self._embed(self._lacking(self._met(survey.table_reports())))
         self._embed_reports()
-        self._recorder.flush()
-        seconds = time.monotonic() - started
+        self._recorder.finish()
         self._catalog.link_reports()
         wholes = derive(self._workspace, space, self._request.pool)
         self._save_indexes()
-        report = self._recorder.tally.report(run, survey.unmatched_rows, seconds)
-        report = replace(report, wholes=wholes, notes=self._targets.notes)
+        report = self._recorder.tally.report(run, survey.table_news(), self._pace)
+        report = replace(report, wholes=wholes, notes=(*self._targets.notes, *survey.notes()))
         counts = {
             "seen": report.seen,
             "added": report.added,
@@ -184,6 +182,7 @@ class _Ingest:
         first = next(images, None)
         if first is None:
             return
+        self._pace.begin()
         self._check = self._check_due()
         self._run_tasks(chain([first], images), self._task_size())
         self._pass_check()
@@ -293,7 +292,8 @@ class _Ingest:
         if not found:
             return
         texts = [entry.found.text for _, entry in found if not isinstance(entry.found, Asset)]
-        vectors = self._targets.encoder("text").encode_texts(texts)
+        with self._pace.aside():
+            vectors = self._targets.encoder("text").encode_texts(texts)
         self._recorder.embedded(self._targets.space("text").id, found, vectors)
         self._progress("reading reports", self._recorder.tally.reports, None)
 
@@ -318,6 +318,7 @@ class _Ingest:
             found, vectors = self._uncommitted, self._vectors
             self._uncommitted, self._vectors = [], []
             self._recorder.embedded(self._targets.space("image").id, found, np.concatenate(vectors))
+            self._pace.reach()
 
     def _save_indexes(self) -> None:
         images, texts = self._targets.space("image"), self._targets.space("text")

@@ -105,7 +105,9 @@ def inspect_sources(
         seen += 1
         progress("looking", seen, None)
         reason = source.reason if isinstance(source, Unreachable) else _take(readers, source, cut, tally)
-        if reason:
+        if isinstance(source, Unreachable) and source.rightly:
+            tally.skips.setdefault(reason, []).append(source.path)
+        elif reason:
             tally.failures.setdefault(reason, []).append(source.path)
     return FolderCard(
         path=path,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from embedstore.engine.persons import say
 from embedstore.engine.provenance import is_provenance, replay
 from embedstore.engine.workspace import Workspace
 from embedstore.errors import BadInputFile, UsageError
+from embedstore.readers.normal import composed
+from embedstore.readers.table_text import table_text
 from embedstore.storage.filters import parse_where
 
 Row = Mapping[str, Any]
@@ -60,12 +63,17 @@ def _rows(path: Path, label_set: LabelSet) -> Iterator[Row]:
 
 
 def _csv(path: Path) -> Iterator[Row]:
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream)
+    with table_text(path) as text:  # a list that was filled in comes back from a spreadsheet
+        reader = csv.DictReader(chain([text.first], text.rest), delimiter=text.delimiter)
         if "label" not in (reader.fieldnames or ()):
-            raise BadInputFile(f"{path}: has no column 'label'")
-        for row in reader:
-            yield {name: plain_cell(value) for name, value in row.items() if name and isinstance(value, str)}
+            raise BadInputFile(
+                f"{path}: has no column 'label'; its columns: {', '.join(reader.fieldnames or ())}"
+            )
+        try:
+            for row in reader:
+                yield {n: plain_cell(value) for n, value in row.items() if n and isinstance(value, str)}
+        except csv.Error as error:
+            raise BadInputFile(f"{path}: line {reader.line_num}: {error}") from None
 
 
 def _parquet(path: Path, label_set: LabelSet) -> Iterator[Row]:
@@ -149,6 +157,8 @@ def _items(workspace: Workspace, rows: Iterable[Row]) -> list[int | None]:
     for n, told in zip(every.tolist(), columns, strict=True):
         by_path.setdefault(str(told["path"]), n)
         by_uid.setdefault(str(told["sop_uid"]), n)
+    for path, n in list(by_path.items()):  # a list that came by way of another machine
+        by_path.setdefault(composed(path), n)
     return [_item(row, by_key, by_path, by_uid, known) for row in rows]
 
 
@@ -164,6 +174,7 @@ def _item(
     if row.get("sop_uid"):
         return by_uid.get(str(row["sop_uid"]))
     if row.get("path"):  # a list made for another store has other ids
-        return by_path.get(str(row["path"]))
+        told = str(row["path"])
+        return by_path.get(told, by_path.get(composed(told)))
     number = str(row.get("id") or "")
     return int(number) if number.isdigit() and int(number) in known else None

@@ -55,6 +55,8 @@ class Pace:
         self._count = count
         self._sources = self._items = 0
         self._waited = 0.0
+        self._embedding: list[float] = []  # when the first image was at hand, when the last was embedded
+        self._aside = self._lately_aside = 0.0
         self._windows = [(time.monotonic() - _SHORTEST_S, 0, 0.0)]  # when, images and seconds waited by then
 
     def meet(self, items: int) -> None:
@@ -70,6 +72,32 @@ class Pace:
             yield
         finally:
             self._waited += time.monotonic() - began
+
+    def begin(self) -> None:
+        """An image is at hand that is to be embedded."""
+        self._embedding = self._embedding or [time.monotonic()] * 2
+
+    def reach(self) -> None:
+        """Images were embedded."""
+        self._embedding[1:] = [time.monotonic()]
+        self._aside, self._lately_aside = self._aside + self._lately_aside, 0.0
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """While something else than images is embedded."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            if self._embedding:
+                self._lately_aside += time.monotonic() - began
+
+    def per_second(self, images: int) -> float:
+        """Images a second while there were some to embed: what was skipped before or after takes no part."""
+        if not images:
+            return 0.0
+        first, last = self._embedding
+        return round(images / max(last - first - self._aside, _SHORTEST_S), 2)
 
     def total(self) -> int | None:
         """Items in all: those met, and as many a source for the sources to come. None while not known."""

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 
 from embedstore.contracts.image import F32
 from embedstore.contracts.record import Asset
-from embedstore.engine.requests import IngestReport, Outcome
+from embedstore.engine.pace import Pace
+from embedstore.engine.refusals import Refusals
+from embedstore.engine.requests import IngestReport, Outcome, TableNews
 from embedstore.engine.survey import Entry, Surveyed
 from embedstore.readers.walk import Unreachable
 from embedstore.storage.batches import (
@@ -35,6 +37,7 @@ class Tally:
     images: int = 0
     reports: int = 0
     conflicts: int = 0
+    moved: int = 0
     known: Counter[str] = field(default_factory=Counter)
     skips: list[Outcome] = field(default_factory=list)
     failures: list[Outcome] = field(default_factory=list)
@@ -49,7 +52,7 @@ class Tally:
         """Items passed over: not images, or known."""
         return len(self.skips) + self.known.total()
 
-    def report(self, run: int, unmatched_rows: int, seconds: float) -> IngestReport:
+    def report(self, run: int, tables: tuple[TableNews, ...], pace: Pace) -> IngestReport:
         """The run as a shell shows it."""
         known = [
             Outcome(path=path, reason=KNOWN if n == 1 else f"{KNOWN} ({n} items)")
@@ -65,8 +68,10 @@ class Tally:
             images=self.images,
             reports=self.reports,
             conflicts=self.conflicts,
-            unmatched_rows=unmatched_rows,
-            images_per_s=round(self.images / seconds, 2) if self.images else 0.0,
+            moved=self.moved,
+            unmatched_rows=sum(table.unmatched for table in tables),
+            tables=tables,
+            images_per_s=pace.per_second(self.images),
             skips=tuple(self.skips + known),
             failures=tuple(self.failures),
         )
@@ -80,6 +85,7 @@ class Recorder:
         self._run = run
         self._left: Counter[str] = Counter()
         self._flawed: set[str] = set()
+        self._refusals = Refusals()
         self._sources: list[NewSource] = []
         self._problems: list[Problem] = []
         self._present: list[Found] = []
@@ -91,15 +97,14 @@ class Recorder:
         self._left[path] = len(surveyed.entries)
         if surveyed.settled is not None:
             self.tally.known[path] += max(surveyed.settled, 1)
+        elif isinstance(surveyed.source, Unreachable) and surveyed.source.rightly:
+            self._skip(path, "", surveyed.source.reason)
         elif surveyed.problem is not None:
-            self._problem(path, "", "describe", surveyed.problem)
+            self._fail((Problem(path=path, stage="describe", reason=surveyed.problem),))
             self._outside(surveyed, "failed", surveyed.problem)
         else:
             for skip in surveyed.skips:
-                self.tally.skips.append(Outcome(path=path, reason=skip.reason, part=skip.part))
-                self._problems.append(
-                    Problem(path=path, part=skip.part, stage="describe", reason=skip.reason, kind="skip")
-                )
+                self._skip(path, skip.part, skip.reason)
             if not surveyed.entries:
                 reason = surveyed.skips[0].reason if surveyed.skips else "holds no image and no report"
                 if not surveyed.skips:
@@ -110,21 +115,26 @@ class Recorder:
     def present(self, found: Found) -> None:
         """An item that has its vector already; its source and metadata are still recorded."""
         self._present.append(found)
-        self.tally.known[found[0].source.path] += 1
+        path = found[0].source.path
+        self.tally.known[path] += 1
+        self._fail(self._refusals.gave(path))
         self._settle_waiting()
 
     def refuse(self, found: Found, stage: str, reason: str) -> None:
-        """An item that could not be read or encoded."""
+        """An item that could not be read or encoded; a file that gave no item at all fails once."""
         surveyed, entry = found
         path = surveyed.source.path
         self._left[path] -= 1
         self._flawed.add(path)
-        self._problem(path, entry.found.part, stage, reason)
+        self._fail(self._refusals.add(Problem(path=path, part=entry.found.part, stage=stage, reason=reason)))
         if self._left[path] == 0:
+            self._fail(self._refusals.all_met(path))
             self._outside(surveyed, "failed", reason)
 
     def embedded(self, space_id: int, found: Sequence[Found], vectors: F32) -> None:
         """Items with their new vectors; returns when they are acknowledged."""
+        for surveyed, _ in found:
+            self._fail(self._refusals.gave(surveyed.source.path))
         self._commit(
             found, NewVectors(space_id=space_id, keys=tuple(e.key for _, e in found), vectors=vectors)
         )
@@ -133,19 +143,28 @@ class Recorder:
         self.tally.reports += len(found) - images
         self.tally.added += len(found)
 
-    def flush(self) -> None:
-        """Commit everything that still waits."""
+    def finish(self) -> None:
+        """Commit everything that still waits; no further item is to come."""
+        self._fail(self._refusals.rest())
+        self._flush()
+
+    def _flush(self) -> None:
         present, self._present = self._present, []
         if present or self._sources or self._problems:
             self._commit(present, None)
 
     def _settle_waiting(self) -> None:
         if len(self._present) + len(self._sources) + len(self._problems) >= _WAITING_TOGETHER:
-            self.flush()
+            self._flush()
 
-    def _problem(self, path: str, part: str, stage: str, reason: str) -> None:
-        self.tally.failures.append(Outcome(path=path, reason=reason, part=part))
-        self._problems.append(Problem(path=path, part=part, stage=stage, reason=reason))
+    def _fail(self, problems: Sequence[Problem]) -> None:
+        for problem in problems:
+            self.tally.failures.append(Outcome(path=problem.path, reason=problem.reason, part=problem.part))
+        self._problems.extend(problems)
+
+    def _skip(self, path: str, part: str, reason: str) -> None:
+        self.tally.skips.append(Outcome(path=path, reason=reason, part=part))
+        self._problems.append(Problem(path=path, part=part, stage="describe", reason=reason, kind="skip"))
 
     def _outside(self, surveyed: Surveyed, outcome: str, reason: str) -> None:
         if isinstance(surveyed.source, Unreachable):
@@ -173,6 +192,7 @@ class Recorder:
             )
         )
         self.tally.conflicts += committed.conflicts
+        self.tally.moved += committed.moved
 
 
 def _source(

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from embedstore.contracts.record import WHOLE_CUT, Cut
 from embedstore.settings import DEFAULT_ENCODER
+
+if TYPE_CHECKING:
+    from embedstore.readers.tables import UnreadCells
 
 Progress = Callable[[str, int, int | None], None]
 """Called as `progress(stage, done, total)`; total is None while it is not known.
@@ -111,11 +114,27 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TableNews:
+    """What came of a CSV. path: "" in a de-identified ingest. unmatched: rows that joined nothing.
+
+    examples: lines of the first of them, with what they name unless de-identified. unread: cells that made no
+    sense in their columns; their rows join all the same.
+    """
+
+    path: str
+    rows: int
+    unmatched: int
+    examples: tuple[str, ...]
+    unread: tuple[UnreadCells, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IngestReport:
     """seen = added + skipped + failed, counted in items; a file that yields none counts once.
 
     known: skipped because already in the store. conflicts: disagreements recorded in this run.
-    unmatched_rows: CSV rows that joined nothing. images_per_s: images embedded per second of wall time.
+    unmatched_rows: CSV rows that joined nothing, tables: by table. moved: items of the store that are another
+    patient's now. images_per_s: images embedded per second from the first to the last, reports aside.
     notes: what a person should know of the encoders, such as that other weights made a new space.
     """
 
@@ -133,6 +152,8 @@ class IngestReport:
     skips: tuple[Outcome, ...]
     failures: tuple[Outcome, ...]
     wholes: tuple[Derived, ...] = ()
+    tables: tuple[TableNews, ...] = ()
+    moved: int = 0
     notes: tuple[str, ...] = ()
 
 

@@ -74,7 +74,16 @@ def search(workspace: Workspace, query: Query) -> Answer:
         bridge=aim.bridge.summary if aim.bridge else None,
         note="; ".join(filter(None, notes)),
         read_as=_parts(aim.polarity),
+        warnings=warnings_of(workspace, query),
     )
+
+
+def warnings_of(workspace: Workspace, query: Query) -> tuple[str, ...]:
+    """What of a query had no effect. It does not quote: a patient who is typed wrong is a patient."""
+    named = query.exclude_patient
+    if named is None or workspace.catalog.has_patient(named):
+        return ()
+    return ("--exclude-patient names nobody in this store: nobody was left out; hits say who is who",)
 
 
 def _read_as(aim: Aim) -> str:

@@ -14,7 +14,7 @@ from embedstore.engine.encoders import tower_of
 from embedstore.engine.grouping import in_groups
 from embedstore.engine.pooling import Pooling, weights_of
 from embedstore.engine.ranges import range_in_file
-from embedstore.engine.search import Aim, aim_of, check, nearest, speaks
+from embedstore.engine.search import Aim, aim_of, check, nearest, speaks, warnings_of
 from embedstore.engine.wholes import catch_up, derived_space, pooling_of
 from embedstore.engine.workspace import Workspace
 from embedstore.errors import BridgeMissing, NotFound, ReadFailure, UsageError
@@ -62,6 +62,7 @@ def search_wholes(workspace: Workspace, query: Query) -> Answer:
         matched=len(field.rows),
         hits=_hits(workspace, field, vector, ids, scores),
         note="; ".join(filter(None, (read_polarity(query.text or "").sentence, note))),
+        warnings=warnings_of(workspace, query),
     )
 
 

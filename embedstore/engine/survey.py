@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count
+from pathlib import Path
+from typing import Literal
 
 from embedstore.contracts.executor import Done, Executor, Failed
 from embedstore.contracts.record import Asset, Report, Skip, Source
 from embedstore.engine.deidentified import Examined, Gatekeeper, Sight
 from embedstore.engine.grouping import in_groups
 from embedstore.engine.reading import DescribeWork, Look, Seen
-from embedstore.engine.requests import IngestRequest
+from embedstore.engine.requests import IngestRequest, TableNews
+from embedstore.engine.table_news import table_news
 from embedstore.fingerprint import bytes_sha256
 from embedstore.readers.tables import Conflict, Table, merge, read_table
 from embedstore.readers.walk import Unreachable, walk
@@ -88,9 +91,12 @@ class Survey:
         self._reading = reading
         self._walked = walk(request.paths, limits)
         self._held: list[tuple[Surveyed, Examined | None]] = []
+        self._elsewhere = 0
+        self._sited: dict[str, bool] = {}
+        brings: dict[Path, Literal["metadata", "reports"]] = dict.fromkeys(request.metadata, "metadata")
+        brings.update(dict.fromkeys(request.reports, "reports"))
         self.tables: tuple[Table, ...] = tuple(
-            read_table(path, request.mapping, limits)
-            for path in dict.fromkeys(request.metadata + request.reports)
+            read_table(path, request.mapping, limits, what) for path, what in brings.items()
         )
 
     def sources(self, image_space: int, text_space: int) -> Iterator[Surveyed]:
@@ -124,16 +130,26 @@ class Survey:
                 )
                 yield self._sealed(Surveyed(reports[0].source, entries=entries))
 
-    @property
-    def unmatched_rows(self) -> int:
-        """Rows of the tables that joined nothing."""
-        return sum(len(table.unmatched()) for table in self.tables)
+    def notes(self) -> tuple[str, ...]:
+        """What was asked for and had no effect, once everything has been met."""
+        if not self._elsewhere:
+            return ()
+        return (
+            f"known items that keep another site: {self._elsewhere} (--site is for items of none; "
+            "a table with a column 'site' moves them)",
+        )
+
+    def table_news(self) -> tuple[TableNews, ...]:
+        """What came of each table, once everything has been met."""
+        return tuple(table_news(table, private=self._keeper is not None) for table in self.tables)
 
     def _groups(self, image_space: int, text_space: int) -> Iterator[_Group]:
         numbers = count()
         for walked in in_groups(self._walked, _LOOKED_UP_TOGETHER):
             paths = [self._recorded(found).path for found in walked if not isinstance(found, Unreachable)]
-            known = self._catalog.known_sources(paths, image_space=image_space, text_space=text_space)
+            known = self._catalog.known_sources(
+                paths, image_space=image_space, text_space=text_space, site=self._site()
+            )
             for start in range(0, len(walked), _LOOKED_AT_TOGETHER):
                 yield self._group(next(numbers), walked[start : start + _LOOKED_AT_TOGETHER], known)
 
@@ -149,13 +165,27 @@ class Survey:
                 continue
             recorded = self._recorded(found)
             row = known.get(recorded.path)
-            if row is not None and row.settled(recorded.size, recorded.mtime_ns) and not self.tables:
+            if row is not None and self._settled(row, recorded):
                 ready.append(Surveyed(recorded, row.sha256, settled=row.items))
+                self._elsewhere += row.elsewhere
                 continue
-            unchanged = row is not None and row.size == found.size and row.mtime_ns == found.mtime_ns
+            stamp = (recorded.size, recorded.mtime_ns)
+            unchanged = row is not None and (row.size, row.mtime_ns) == stamp
+            if row is not None and unchanged and row.items and not row.siteless:
+                self._sited[found.path] = row.elsewhere > 0
             asked.append(found)
             hashes.append(row.sha256 if row is not None and unchanged and self._keeper is None else None)
         return _Group(tuple(ready), Look(number, tuple(asked), tuple(hashes)))
+
+    def _settled(self, row: SourceRow, recorded: Source) -> bool:
+        """Whether a source needs no look: neither a table nor --site has anything to say of it."""
+        unplaced = self._request.site is not None and row.siteless > 0
+        return row.settled(recorded.size, recorded.mtime_ns) and not self.tables and not unplaced
+
+    def _site(self) -> str | None:
+        """The site as the catalog knows it."""
+        site = self._request.site
+        return site if self._keeper is None or site is None else self._keeper.gate.site(site)
 
     def _described(self, work: DescribeWork, groups: Iterable[_Group]) -> Iterator[Surveyed]:
         waiting: dict[int, tuple[Surveyed, ...]] = {}
@@ -219,7 +249,12 @@ class Survey:
                 header, more = merge(header, row)
                 conflicts.extend(more)
         tabled = frozenset(header.extra.keys() - found.header.extra.keys())
-        joined = self._placed(replace(found, header=header))
+        joined = replace(found, header=header)
+        elsewhere = self._sited.get(found.source.path)
+        if elsewhere is None:
+            joined = self._placed(joined)
+        elif elsewhere and header.site is None:  # what a table said of it before stands
+            self._elsewhere += 1
         return Entry(joined, (sha256, found.part), tuple(conflicts), tabled)
 
     def _placed(self, found: Asset | Report) -> Asset | Report:

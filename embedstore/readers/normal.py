@@ -1,8 +1,9 @@
-"""One spelling for dates, ages, sex and side, whatever file they come from."""
+"""One spelling for dates, ages, sex, side and names of files, wherever they come from."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from datetime import date
 
 _DATE = re.compile(r"(\d{4})[.\-/]?(\d{2})[.\-/]?(\d{2})")
@@ -56,3 +57,8 @@ def sex_code(value: str | None) -> str | None:
 def side_code(value: str | None) -> str | None:
     """`L`, `R`, `B` (both) or `U` (unpaired) from the code or the English word, else None."""
     return _SIDE.get(value.strip().lower()) if value else None
+
+
+def composed(name: str) -> str:
+    """NFC: macOS hands out names of files with their accents apart (NFD), tables have them together."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)

@@ -47,6 +47,18 @@ _REAL = frozenset(
     {"spacing_row_mm", "spacing_col_mm", "slice_thickness_mm", "kvp", "field_strength_t", "position_mm"}
     | {"time_s", "mpp", "magnification"}
 )
+# What a cell of a column may be, for whoever has to mend one.
+_ACCEPTED = {
+    "age": "years (62) or as in DICOM (062Y, 006M), up to 130",
+    "sex": "M, F, O, male, female, other",
+    "laterality": "L, R, B, U, left, right, both, bilateral",
+    "study_date": "2024-05-31 or 20240531",
+    "acquisition_date": "2024-05-31 or 20240531",
+    **dict.fromkeys(_WHOLE, "whole numbers"),
+    **dict.fromkeys(_REAL, "numbers with a decimal point"),
+}
+_KEYS = frozenset({PATH, "sop_uid", "study_uid", "patient_id"})
+_SHOWN_COLUMNS = 20
 _NUMBER = re.compile(r"-?(0|[1-9]\d{0,17})(\.\d+)?([eE][+-]?\d{1,3})?")
 
 
@@ -86,6 +98,29 @@ def assign(path: Path, columns: Iterable[str], mapping: Mapping[str, str]) -> di
     return assigned
 
 
+def refuse_useless(path: Path, assigned: Mapping[str, str | None], reports: bool) -> None:
+    """Raise BadInputFile for a table whose rows join nothing, or that lacks the reports it is to bring."""
+    found = set(assigned.values())
+    if not found & _KEYS and EXTRA not in found:  # attributes in `extra` may hold identifiers
+        lacks, field = "says which image, study or patient a row is about", "path"
+        others = " (or sop_uid, study_uid, patient_id)"
+    elif reports and REPORT not in found:
+        lacks, field, others = "holds the text of a report", REPORT, ""
+    else:
+        return
+    names = [name for name in assigned if name]
+    more = f" and {len(names) - _SHOWN_COLUMNS} more" if len(names) > _SHOWN_COLUMNS else ""
+    raise BadInputFile(
+        f"{path}: no column {lacks}; its columns: {', '.join(names[:_SHOWN_COLUMNS])}{more}; "
+        f"name one with --map COLUMN={field}{others}"
+    )
+
+
+def accepted(field: str) -> str:
+    """What a cell of that column may be, in words."""
+    return _ACCEPTED[field]
+
+
 def _plain(column: str) -> str:
     return re.sub(r"[^a-z0-9]", "", column.lower())
 
@@ -103,7 +138,7 @@ def field_value(field: str, cell: str) -> Scalar | None:
         return sex_code(cell)
     if field == "laterality":
         return side_code(cell)
-    if field == "study_date":
+    if field in ("study_date", "acquisition_date"):
         return iso_date(cell)
     if field in _WHOLE:
         number = attribute(cell)

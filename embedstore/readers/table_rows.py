@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from embedstore.contracts.record import HEADER_COLUMNS, READER_ATTRIBUTES, Header
 from embedstore.errors import BadInputFile
-from embedstore.readers.sources import reason_of
 from embedstore.readers.table_columns import (
     EXTRA,
     IGNORE,
@@ -21,18 +21,27 @@ from embedstore.readers.table_columns import (
     attributes,
     field_value,
     is_missing,
+    refuse_useless,
 )
+from embedstore.readers.table_text import table_text
 from embedstore.settings import Limits
+
+if TYPE_CHECKING:
+    import _csv
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableRow:
-    """One row. line: where it begins in the file, from 1. header: the columns it fills, the others None."""
+    """One row. line: where it begins in the file, from 1. header: the columns it fills, the others None.
+
+    unread: column and field of cells that make no sense there; their text is an attribute.
+    """
 
     line: int
     header: Header
     path: str | None = None
     report: str | None = None
+    unread: tuple[tuple[str, str], ...] = ()
 
     @property
     def sop_uid(self) -> str | None:
@@ -55,71 +64,43 @@ class TableRow:
         return self.header.patient_group
 
 
-def read_rows(path: Path, mapping: Mapping[str, str], limits: Limits) -> tuple[TableRow, ...]:
-    """Rows of a CSV file (comma, semicolon or tab; UTF-8; first line names the columns).
+def read_rows(
+    path: Path, mapping: Mapping[str, str], limits: Limits, brings: Literal["", "metadata", "reports"] = ""
+) -> tuple[TableRow, ...]:
+    """Rows of a CSV file (see `table_text`; its first line names the columns).
 
     mapping: column name to field (`table_columns.FIELDS`), for columns that are not recognised or mean
-    something else. Columns that are no field become attributes; a JSON object in `extra` likewise. Raises
-    BadInputFile naming file and line.
+    something else. Columns that are no field become attributes; a JSON object in `extra` likewise. brings:
+    what the rows are for, "" for anything. Raises BadInputFile naming file and line, also when there is no
+    column for what the table should bring.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as lines:
-            return tuple(_rows(path, _checked(path, lines), mapping, limits))
-    except OSError as error:
-        raise BadInputFile(f"{path}: {reason_of(error)}") from None
-
-
-def _checked(path: Path, lines: Iterator[str]) -> Iterator[str]:
-    """The lines of the file, with a clear error at the first that is no UTF-8 text."""
-    number = 0
-    try:
-        for number, line in enumerate(lines, start=1):
-            if "\0" in line:
-                raise BadInputFile(f"{path}: line {number} has binary content; this is no CSV table")
-            yield line
-    except UnicodeDecodeError:
-        line_number = _bad_line(path)
-        raise BadInputFile(
-            f"{path}: line {line_number} is not UTF-8 text; save the table as UTF-8 and try again"
-        ) from None
-
-
-def _bad_line(path: Path) -> int:
-    """Text is decoded in blocks, ahead of the lines: look for the line itself."""
-    with path.open("rb") as stream:
-        for number, line in enumerate(stream, start=1):
-            try:
-                line.decode("utf-8")
-            except UnicodeDecodeError:
-                return number
-    return 1
-
-
-def _rows(path: Path, lines: Iterator[str], mapping: Mapping[str, str], limits: Limits) -> Iterator[TableRow]:
-    first = next(lines, None)
-    if first is None or not first.strip():
-        raise BadInputFile(f"{path}: the table is empty; its first line must name the columns")
-    delimiter = next((mark for mark in ("\t", ";") if mark in first and "," not in first), ",")
     before = csv.field_size_limit(limits.max_text_chars)
     try:
-        reader = csv.reader(_chain(first, lines), delimiter=delimiter, strict=True)
-        names = [name.strip() for name in next(reader)]
-        _check_names(path, names)
-        fields = assign(path, names, mapping)
-        line = reader.line_num + 1
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                yield _row(path, line, names, fields, cells)
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise BadInputFile(f"{path}: line {reader.line_num}: {error}") from None
+        with table_text(path) as text:
+            reader = csv.reader(chain([text.first], text.rest), delimiter=text.delimiter, strict=True)
+            try:
+                names = [name.strip() for name in next(reader)]
+                _check_names(path, names)
+                fields = assign(path, names, mapping)
+                if brings:
+                    refuse_useless(path, fields, reports=brings == "reports")
+                return tuple(_rows(path, reader, text.line - 1, names, fields))
+            except csv.Error as error:
+                number = text.line - 1 + reader.line_num
+                raise BadInputFile(f"{path}: line {number}: {error}") from None
     finally:
         csv.field_size_limit(before)
 
 
-def _chain(first: str, rest: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from rest
+def _rows(
+    path: Path, reader: _csv.Reader, above: int, names: list[str], fields: Mapping[str, str | None]
+) -> Iterator[TableRow]:
+    """above: lines before the one that names the columns."""
+    line = above + reader.line_num + 1
+    for cells in reader:
+        if any(cell.strip() for cell in cells):
+            yield _row(path, line, names, fields, cells)
+        line = above + reader.line_num + 1
 
 
 def _check_names(path: Path, names: list[str]) -> None:
@@ -154,6 +135,7 @@ class _Building:
     columns: dict[str, Any] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
     objects: list[dict[str, Any]] = field(default_factory=list)
+    unread: list[tuple[str, str]] = field(default_factory=list)
 
     def take(self, name: str, meaning: str | None, cell: str) -> None:
         if meaning is None:
@@ -165,22 +147,28 @@ class _Building:
         elif meaning == EXTRA:
             self.objects.append(attributes(cell))
         else:
-            self.columns[meaning] = field_value(meaning, cell)
-            if self.columns[meaning] is None:
+            if not self._understood(name, meaning, cell):
                 self.extra[name] = cell  # not lost: what the column cannot hold stays an attribute
+
+    def _understood(self, name: str, meaning: str, cell: str) -> bool:
+        value = self.columns[meaning] = field_value(meaning, cell)
+        if value is None:
+            self.unread.append((name, meaning))
+        return value is not None
 
     def row(self, line: int) -> TableRow:
         for found in self.objects:
             for name, value in found.items():
                 self.extra.setdefault(name, value)
-                if name in HEADER_COLUMNS and self.columns.get(name) is None:
-                    self.columns[name] = field_value(name, str(value))
+                cell = str(value)
+                if name in HEADER_COLUMNS and self.columns.get(name) is None and not is_missing(cell):
+                    self._understood(name, name, cell)
         if len(self.sections) == 1:
             report: str | None = self.sections[0][1]
         else:
             report = " ".join(f"{name.upper()}: {text}" for name, text in self.sections) or None
         header = Header(**self.columns, extra={_in_a_table(name): v for name, v in self.extra.items()})
-        return TableRow(line=line, header=header, path=self.path, report=report)
+        return TableRow(line=line, header=header, path=self.path, report=report, unread=tuple(self.unread))
 
 
 def _in_a_table(name: str) -> str:

@@ -10,7 +10,9 @@ from typing import Any, Literal
 
 from embedstore.contracts.record import HEADER_COLUMNS, Header, Report
 from embedstore.fingerprint import bytes_sha256
+from embedstore.readers.normal import composed
 from embedstore.readers.sources import DEFAULT_LIMITS, MEMBER_MARK, FileSource
+from embedstore.readers.table_columns import accepted
 from embedstore.readers.table_rows import TableRow, read_rows
 from embedstore.settings import Limits
 
@@ -36,6 +38,17 @@ class Conflict:
     other: Any
 
 
+@dataclass(frozen=True, slots=True)
+class UnreadCells:
+    """Cells of a column that made no sense there. line: of the first. accepted: what does, in words."""
+
+    column: str
+    field: str
+    rows: int
+    line: int
+    accepted: str
+
+
 @dataclass(slots=True)
 class _Match:
     """Where a row was joined first.
@@ -57,6 +70,7 @@ class Table:
         self.rows = rows
         self._matches: dict[int, _Match] = {}
         self._paths: dict[str, int] = {}
+        self._composed: dict[str, int] = {}
         self._names: dict[str, list[int]] = {}
         self._uids: dict[tuple[Via, str], int] = {}
         self.duplicates: tuple[int, ...] = tuple(self._index())
@@ -64,10 +78,11 @@ class Table:
     def match(self, source_path: str, header: Header) -> TableRow | None:
         """The row about a source or one of its parts, or None.
 
-        By path (absolute, relative to the table's folder, or a unique end of the source's path), else SOP
-        UID, else study UID, else patient: a row joins by the finest key it has, so a row about one image
-        never lends its label to another image of the patient. header: what the file itself says; without
-        `rows` it is a report, whose text stands for the row's.
+        By path (absolute, relative to the table's folder, or a unique end of the source's path, in either
+        way that Unicode has of writing an accent), else SOP UID, else study UID, else patient: a row joins
+        by the finest key it has, so a row about one image never lends its label to another image of the
+        patient. header: what the file itself says; without `rows` it is a report, whose text stands for the
+        row's.
         """
         for index, via in self._candidates(source_path, header):
             seen = self._matches.setdefault(index, _Match(via, header))
@@ -82,6 +97,15 @@ class Table:
     def unmatched(self) -> tuple[TableRow, ...]:
         """Rows that were joined to nothing so far."""
         return tuple(row for index, row in enumerate(self.rows) if index not in self._matches)
+
+    def unread(self) -> Iterator[UnreadCells]:
+        """Cells that made no sense in their columns, by column."""
+        lines: dict[tuple[str, str], list[int]] = {}
+        for row in self.rows:
+            for column in row.unread:
+                lines.setdefault(column, []).append(row.line)
+        for (name, meaning), found in lines.items():
+            yield UnreadCells(name, meaning, len(found), found[0], accepted(meaning))
 
     def reports(self) -> Iterator[Report]:
         """The report of every row that has one, as an item of its own; ask after all sources were matched.
@@ -112,8 +136,9 @@ class Table:
             keys = 0
             if row.path is not None:
                 keys += _put(self._paths, self._absolute(row.path), index)
+                _put(self._composed, composed(self._absolute(row.path)), index)
                 if keys:
-                    self._names.setdefault(PurePosixPath(_slashes(row.path)).name, []).append(index)
+                    self._names.setdefault(PurePosixPath(_spelt(row.path)).name, []).append(index)
             if row.sop_uid is not None:
                 keys += _put(self._uids, ("sop", row.sop_uid), index)
             elif row.path is None and row.study_uid is not None:
@@ -129,10 +154,17 @@ class Table:
         return os.path.normpath(os.path.join(base, _slashes(path)))  # noqa: PTH118 - text, not a place
 
     def _is_exact(self, source_path: str) -> bool:
-        return source_path in self._paths
+        return self._exact(source_path) is not None
+
+    def _exact(self, source_path: str) -> int | None:
+        index = self._paths.get(source_path)
+        if index is not None:
+            return index
+        index = self._composed.get(composed(source_path))
+        return None if index is None or self._names_another(index, source_path) else index
 
     def _candidates(self, source_path: str, header: Header) -> Iterator[tuple[int, Via]]:
-        exact = self._paths.get(source_path)
+        exact = self._exact(source_path)
         if exact is not None:
             yield exact, "path"
         elif (by_end := self._by_end(source_path)) is not None:
@@ -147,13 +179,13 @@ class Table:
 
     def _by_end(self, source_path: str) -> int | None:
         """The row whose path is the longest end of the source's path, when no other row's is as long."""
-        parts = PurePosixPath(source_path.replace(MEMBER_MARK, "/")).parts
+        parts = PurePosixPath(composed(source_path).replace(MEMBER_MARK, "/")).parts
         best: list[int] = []
         longest = 0
         for index in self._names.get(parts[-1] if parts else "", []):
-            wanted = PurePosixPath(_slashes(self.rows[index].path or "")).parts
+            wanted = PurePosixPath(_spelt(self.rows[index].path or "")).parts
             wanted = tuple(part for part in wanted if part != ".")
-            if parts[-len(wanted) :] != wanted or self._names_a_file(index):
+            if parts[-len(wanted) :] != wanted or self._names_another(index, source_path):
                 continue
             if len(wanted) > longest:
                 best, longest = [index], len(wanted)
@@ -161,14 +193,22 @@ class Table:
                 best.append(index)
         return best[0] if len(best) == 1 else None
 
-    def _names_a_file(self, index: int) -> bool:
-        """Whether the row's path, taken from the table's folder, is a file: then it is no other file's."""
-        return Path(self._absolute(self.rows[index].path or "")).exists()
+    def _names_another(self, index: int, source_path: str) -> bool:
+        """Whether the row's path, taken from the table's folder, is a file: then it is of no other one."""
+        named, source = Path(self._absolute(self.rows[index].path or "")), Path(source_path)
+        if str(named) == source_path or not named.exists():
+            return False
+        return not (source.exists() and named.samefile(source))  # one file may go by both spellings
 
 
-def read_table(path: Path, mapping: Mapping[str, str], limits: Limits = DEFAULT_LIMITS) -> Table:
+def read_table(
+    path: Path,
+    mapping: Mapping[str, str],
+    limits: Limits = DEFAULT_LIMITS,
+    brings: Literal["", "metadata", "reports"] = "",
+) -> Table:
     """Read a CSV file (see `table_rows.read_rows`). Raises BadInputFile or UsageError."""
-    return Table(path, read_rows(path, mapping, limits))
+    return Table(path, read_rows(path, mapping, limits, brings))
 
 
 def merge(header: Header, row: TableRow) -> tuple[Header, tuple[Conflict, ...]]:
@@ -219,3 +259,7 @@ def _put(where: dict[Any, int], key: Any, index: int) -> int:
 
 def _slashes(path: str) -> str:
     return path.replace("\\", "/")
+
+
+def _spelt(path: str) -> str:
+    return composed(_slashes(path))

@@ -22,10 +22,14 @@ _DOCUMENT_PARTS = ("[Content_Types].xml", "mimetype", "META-INF/MANIFEST.MF")
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
-    """A path that was asked for or met and cannot be opened at all; it is recorded as a failure."""
+    """A path that was asked for or met and is not opened at all; it is recorded as a failure.
+
+    rightly: it is none, such as a store of embedstore among the images; it is recorded as a skip.
+    """
 
     path: str
     reason: str
+    rightly: bool = False
 
 
 def walk(paths: Sequence[Path], limits: Limits = DEFAULT_LIMITS) -> Iterator[Source | Unreachable]:
@@ -33,9 +37,9 @@ def walk(paths: Sequence[Path], limits: Limits = DEFAULT_LIMITS) -> Iterator[Sou
 
     Folders are entered (a folder reached by two links only once), zip archives are opened by content, not
     by suffix (an .npz is a file, not an archive; neither is an office document), a DICOMDIR brings the
-    files it references. Members of an archive whose names lead out of it, and links in it, are refused. Junk
-    of file managers and stores of embedstore are passed over. Raises NotFound before anything is yielded when
-    a path of `paths` does not exist.
+    files it references. Members of an archive whose names lead out of it, and links in it, are refused.
+    Stores of embedstore are not entered, junk of file managers is passed over. Raises NotFound before
+    anything is yielded when a path of `paths` does not exist.
     """
     for path in paths:
         if not os.path.lexists(path):
@@ -94,7 +98,9 @@ class _Walk:
             yield Unreachable(str(folder), f"folder: {reason_of(error)}")
             return
         if _STORE_PARTS.issubset(names):
-            return  # the default store lies in the folder one works in, often beside the images
+            # The default store lies in the folder one works in, often beside the images.
+            yield Unreachable(str(folder), "a store of embedstore; not entered", rightly=True)
+            return
         for name in names:
             child = folder / name
             # Linked folders wait until the real ones are done, so that a file is met by its own path.

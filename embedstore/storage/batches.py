@@ -114,12 +114,14 @@ class IngestBatch:
 class Committed:
     """The acknowledgement of a batch.
 
-    items: new ones. reused: items of the batch that were in the store already. vectors, conflicts,
-    problems: rows written. seq: last entry of the change log. item_ids: id of every item of the batch.
+    items: new ones. reused: items of the batch that were in the store already; moved: those of them that are
+    another patient's now. vectors, conflicts, problems: rows written. seq: last entry of the change log.
+    item_ids: id of every item of the batch.
     """
 
     items: int = 0
     reused: int = 0
+    moved: int = 0
     vectors: int = 0
     conflicts: int = 0
     problems: int = 0

@@ -157,10 +157,18 @@ class Catalog:
     # Ingest.
 
     def known_sources(
-        self, paths: Iterable[str], *, image_space: int | None = None, text_space: int | None = None
+        self,
+        paths: Iterable[str],
+        *,
+        image_space: int | None = None,
+        text_space: int | None = None,
+        site: str | None = None,
     ) -> dict[str, SourceRow]:
-        """Those of the paths the store has met, and how many of their items lack a vector in these spaces."""
-        return self._read(overview.known_sources, paths, image_space, text_space)
+        """Those of the paths the store has met, and how many of their items lack a vector in these spaces.
+
+        site: items of others are counted in `elsewhere`.
+        """
+        return self._read(overview.known_sources, paths, image_space, text_space, site)
 
     def missing(self, keys: Iterable[ItemKey], space_id: int) -> Missing:
         """Which keys are no item, and which have no vector in the space."""
@@ -206,6 +214,10 @@ class Catalog:
     def columns(self, item_ids: Sequence[int] | I64, names: Sequence[str]) -> list[dict[str, Any]]:
         """Several columns of items in the order asked. Raises FilterError for an unknown one, NotFound."""
         return self._read(reading.columns, item_ids, names)
+
+    def has_patient(self, name: str) -> bool:
+        """Whether any item is, or is claimed to be, of a patient of that key, PatientID or group."""
+        return self._read(reading.has_patient, name)
 
     def patient_groups(self, item_ids: Sequence[int] | I64) -> list[str]:
         """What splits must go by: persons, who may stand under several patient names (see `one_person`)."""

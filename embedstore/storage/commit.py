@@ -49,6 +49,7 @@ def commit_batch(connection: Connection, segments: Path, batch: IngestBatch, seg
         reused=len(items.ids) - len(items.new),
         vectors=added,
         conflicts=items.conflicts,
+        moved=items.moved,
         problems=problems,
         seq=connection.execute(select(func.coalesce(func.max(Change.seq), 0))).scalar_one(),
         item_ids=items.ids,
@@ -137,12 +138,19 @@ def _log_added(connection: Connection, segment_id: int, first_row: int) -> None:
 
 
 def _commit_problems(connection: Connection, batch: IngestBatch) -> int:
-    """The latest word on each (path, part) replaces the earlier one; an item that came in clears it."""
+    """The latest word on each (path, part) replaces the earlier one; an item that came in clears it.
+
+    A failure of a whole file (no part) replaces those of its parts.
+    """
     succeeded = [(item.source, item.part) for item in batch.items]
     latest = {(problem.path, problem.part): problem for problem in batch.problems}
     for some in chunked(unique([*succeeded, *latest]), _PAIRS_TOGETHER):
         match = tuple_(ProblemRecord.path, ProblemRecord.part).in_(some)
         connection.execute(delete(ProblemRecord).where(match))
+    failed = {p.path for p in latest.values() if p.kind == "failure" and not p.part}
+    for paths in chunked(sorted(failed)):
+        parts = (ProblemRecord.path.in_(paths), ProblemRecord.part != "", ProblemRecord.kind == "failure")
+        connection.execute(delete(ProblemRecord).where(*parts))
     for paths in chunked(unique(item.source for item in batch.items)):
         whole = (ProblemRecord.path.in_(paths), ProblemRecord.part == "", ProblemRecord.kind == "failure")
         connection.execute(delete(ProblemRecord).where(*whole))

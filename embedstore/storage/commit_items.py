@@ -22,11 +22,15 @@ _KEYS_TOGETHER = 2_000
 
 @dataclass(slots=True)
 class CommittedItems:
-    """ids: of every item of the batch. new: keys that were inserted. conflicts: rows that were not there."""
+    """ids: of every item of the batch. new: keys that were inserted. conflicts: rows that were not there.
+
+    moved: known items that are another patient's now.
+    """
 
     ids: dict[ItemKey, int] = field(default_factory=dict)
     new: set[ItemKey] = field(default_factory=set)
     conflicts: int = 0
+    moved: int = 0
 
 
 def find_ids(connection: Connection, keys: Iterable[ItemKey]) -> dict[ItemKey, int]:
@@ -119,6 +123,7 @@ def commit_items(connection: Connection, batch: IngestBatch, sources: dict[str, 
     before = _known_words(connection, list(done.ids.values()))
     words = _all_words(batch, sources, before, done.ids)
     merged = {key: merge(key, list(words[key].values())) for key in first}
+    done.moved = _moved(connection, {done.ids[key]: merged[key] for key in first if key not in done.new})
     _insert_items(connection, [first[key] for key in first if key in done.new], merged, done.ids)
     _update_items(connection, [first[key] for key in first if key not in done.new], merged, done.ids)
     _write_words(connection, words, before, done.ids)
@@ -157,6 +162,15 @@ def _all_words(
         old = per_source.get(source_id)
         per_source[source_id] = word if old is None else reasserted(old, word)
     return words
+
+
+def _moved(connection: Connection, merged: dict[int, Merged]) -> int:
+    """How many known items this makes another patient's; a table may correct who they are of."""
+    moved = 0
+    for some in chunked(list(merged)):
+        rows = connection.execute(select(Item.id, Item.patient).where(Item.id.in_(some)))
+        moved += sum(merged[item_id].columns["patient"] != patient for item_id, patient in rows)
+    return moved
 
 
 def _insert_items(

@@ -73,5 +73,7 @@ FILTER_COLUMNS: tuple[FilterColumn, ...] = (
     FilterColumn("magnification", "number", "objective magnification of a tile"),
     FilterColumn("licence", "text", "licence, from a table"),
 )
+CODES = {"kind": ("image", "report"), "sex": ("M", "F", "O"), "laterality": ("L", "R", "B", "U")}
+"""Columns that hold nothing else."""
 COLUMNS_BY_NAME: dict[str, FilterColumn] = {column.name: column for column in FILTER_COLUMNS}
 ATTRIBUTE_PREFIX = "attr."

@@ -24,7 +24,7 @@ from lark.exceptions import UnexpectedCharacters, UnexpectedEOF, UnexpectedInput
 from sqlalchemy import ColumnElement
 
 from embedstore.errors import FilterError
-from embedstore.storage.filter_columns import ATTRIBUTE_PREFIX, COLUMNS_BY_NAME
+from embedstore.storage.filter_columns import ATTRIBUTE_PREFIX, CODES, COLUMNS_BY_NAME
 from embedstore.storage.filter_nodes import (
     And,
     Compare,
@@ -256,4 +256,8 @@ def _fitting(column: str, value: Literal, ordered: bool) -> Literal:
         return value
     if isinstance(given, bool) or (ordered and not isinstance(given, str)):
         raise FilterError(f"'{column}' is text; put the value in single quotes: '{value.written}'")
+    codes = CODES.get(column)
+    if codes is not None and not ordered and given not in codes:  # it would answer with nothing
+        known = ", ".join(f"'{code}'" for code in codes)
+        raise FilterError(f"'{column}' is one of {known}; no item has '{value.value}'")
     return Literal(given if isinstance(given, str) else value.written)

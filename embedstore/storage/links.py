@@ -17,6 +17,7 @@ from sqlalchemy import (
     not_,
     or_,
     select,
+    tuple_,
 )
 from sqlalchemy.orm import aliased
 
@@ -32,13 +33,17 @@ def link_reports(connection: Connection) -> int:
 
     A report keeps only its most certain kind of link: one about a path is about that image alone, and one
     of a study is about all of that study's images. Two known patients are never linked. By patient only
-    when all images of that patient are of one study.
+    when all images of that patient are of one study. A link goes when it no longer holds, since a table may
+    tell later whose an image is.
     """
     before = _links(connection)
     for rank, via in enumerate(_BY):
         pairs = _candidates(via).where(_Report.kind == "report")
         reports = pairs.with_only_columns(_Report.id)
         connection.execute(delete(Link).where(Link.rank > rank, Link.report_id.in_(reports)))
+        if via != "path":  # a path is what the report came with, whoever it is about
+            holds = tuple_(Link.image_id, Link.report_id).in_(pairs)
+            connection.execute(delete(Link).where(Link.rank == rank, not_(holds)))
         surer = exists().where(Link.report_id == _Report.id, Link.rank < rank)
         there = exists().where(Link.report_id == _Report.id, Link.image_id == _Image.id)
         new = pairs.where(not_(surer), not_(there)).add_columns(literal(via), literal(rank)).distinct()

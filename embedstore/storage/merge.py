@@ -76,12 +76,21 @@ def _typed(value: Any, wanted: type) -> Any:
 
 
 def reasserted(old: Word, new: Word) -> Word:
-    """The same source met again: what it says now counts, what it no longer mentions stays."""
+    """The same source met again: what it says now counts, what it no longer mentions stays.
+
+    But a group belongs to its PatientID: another one without a group would go unheard behind the old group.
+    """
     header = {**old.header, **new.header}
+    if "patient_group" not in new.header and _another(old.header, new.header, "patient_id"):
+        header.pop("patient_group", None)
     extra = {**old.header.get("extra", {}), **new.header.get("extra", {})}
     if extra:
         header["extra"] = extra
     return Word(old.source_id, header, {**old.overruled, **new.overruled})
+
+
+def _another(old: Mapping[str, Any], new: Mapping[str, Any], name: str) -> bool:
+    return name in old and name in new and old[name] != new[name]
 
 
 def merge(key: ItemKey, words: Sequence[Word]) -> Merged:

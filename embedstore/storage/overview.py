@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, case, false, func, insert, or_, select, update
 
 from embedstore.contracts.encoder import EncoderSpec, TowerKind
 from embedstore.errors import NotFound, SpaceMismatch, UsageError
@@ -72,15 +72,25 @@ def space(connection: Connection, name: str | int) -> SpaceRow:
 
 
 def known_sources(
-    connection: Connection, paths: Iterable[str], image_space: int | None, text_space: int | None
+    connection: Connection,
+    paths: Iterable[str],
+    image_space: int | None,
+    text_space: int | None,
+    site: str | None,
 ) -> dict[str, SourceRow]:
     """Those of the paths the store has met."""
     wanted = [("image", image_space), ("report", text_space)]
     kinds = [kind for kind, space_id in wanted if space_id is not None]
     in_its_space = or_(*(and_(Item.kind == kind, Vector.space_id == space_id) for kind, space_id in wanted))
     lacking = and_(Item.kind.in_(kinds), Vector.id.is_(None))
+    nowhere = and_(Item.id.is_not(None), Item.site.is_(None))
+    other = Item.site != site if site is not None else false()
     query = (
-        select(Source.__table__, func.count(Item.id).label("items"), func.sum(case((lacking, 1), else_=0)))
+        select(
+            Source.__table__,
+            func.count(Item.id).label("items"),
+            *(func.sum(case((one, 1), else_=0)) for one in (lacking, nowhere, other)),
+        )
         .outerjoin(ItemSource, ItemSource.source_id == Source.id)
         .outerjoin(Item, Item.id == ItemSource.item_id)
         .outerjoin(Vector, and_(Vector.item_id == Item.id, in_its_space))
@@ -88,10 +98,14 @@ def known_sources(
     )
     found: dict[str, SourceRow] = {}
     for some in chunked(unique(paths)):
-        for *columns, _recorded, items, pending in connection.execute(query.where(Source.path.in_(some))):
+        for *columns, _, items, pending, siteless, elsewhere in connection.execute(
+            query.where(Source.path.in_(some))
+        ):
             names = ("id", "path", "size", "mtime_ns", "sha256", "outcome", "reason", "reader", "complete")
             values: dict[str, Any] = dict(zip(names, columns, strict=True))
-            found[values["path"]] = SourceRow(**values, items=items, pending=int(pending or 0))
+            counts = {"items": items, "pending": pending, "siteless": siteless, "elsewhere": elsewhere}
+            values.update({name: int(number or 0) for name, number in counts.items()})
+            found[values["path"]] = SourceRow(**values)
     return found
 
 

@@ -87,6 +87,11 @@ def of_patients(patients: Collection[str]) -> ColumnElement[bool]:
     )
 
 
+def has_patient(connection: Connection, name: str) -> bool:
+    """Whether any item is of that patient."""
+    return connection.execute(select(Item.id).where(of_patients([name])).limit(1)).first() is not None
+
+
 def _like(text: str) -> str:
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 

@@ -27,7 +27,10 @@ class SpaceRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceRow:
-    """A known source. items: items met at it. pending: those without a vector in the space of their kind."""
+    """A known source. items: items met at it. pending: those without a vector in the space of their kind.
+
+    siteless: those of no site. elsewhere: those of another site than was asked for.
+    """
 
     id: int
     path: str
@@ -40,6 +43,8 @@ class SourceRow:
     complete: bool
     items: int
     pending: int
+    siteless: int = 0
+    elsewhere: int = 0
 
     def settled(self, size: int, mtime_ns: int) -> bool:
         """Whether a file of this size and time is unchanged, fully stored and needs no second look."""

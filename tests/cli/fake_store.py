@@ -23,6 +23,7 @@ from embedstore.engine.requests import (
     LabelSetCard,
     Outcome,
     Status,
+    TableNews,
     VoterCard,
     ZeroShotResult,
     ZeroShotRow,
@@ -30,6 +31,7 @@ from embedstore.engine.requests import (
 from embedstore.errors import NotFound
 from embedstore.evaluation.comparison import judged
 from embedstore.evaluation.intervals import Estimate
+from embedstore.readers.tables import UnreadCells
 
 HOSTILE = "\x1b[31mred\x07 [bold]not markup[/bold]\nsecond line"
 SPACE = "ab" * 32
@@ -283,6 +285,7 @@ class FakeStore:
     home: ClassVar[Path] = Path()
     bridge: ClassVar[Any] = None
     note: ClassVar[str] = ""
+    warnings: ClassVar[tuple[str, ...]] = ()
     findings: ClassVar[tuple[Finding, ...]] = ()
 
     def __init__(self, path: Path) -> None:
@@ -295,6 +298,7 @@ class FakeStore:
         cls.home = home
         cls.bridge = None
         cls.note = ""
+        cls.warnings = ()
         cls.findings = ()
 
     @classmethod
@@ -337,6 +341,16 @@ class FakeStore:
             images_per_s=12.5,
             skips=(Outcome(path="a.txt", reason="not an image (plain text)"),),
             failures=(Outcome(path="b.dcm", reason=f"truncated {HOSTILE}"),),
+            tables=(
+                TableNews(
+                    path="/data/table.csv",
+                    rows=20,
+                    unmatched=4,
+                    examples=("line 5: gone.png", f"line 6: {HOSTILE}"),
+                    unread=(UnreadCells("Alter", "age", 3, 7, "years (62)"),),
+                ),
+            ),
+            moved=2,
         )
 
     def search(self, query: Query) -> Answer:
@@ -351,6 +365,7 @@ class FakeStore:
             hits=hits,
             bridge=self.bridge,
             note=self.note,
+            warnings=self.warnings,
         )
 
     def thumbnail(self, item_id: int, size: int = 160, form: str = "png") -> bytes | None:

@@ -52,6 +52,36 @@ def test_ingest_leaves_the_encoder_to_the_store(
     assert fake_store.asked[-1].encoder is None
 
 
+def test_a_file_without_its_option_is_understood(
+    fake_store: type[FakeStore], embedstore: Callable[..., Ran], tmp_path: Path
+) -> None:
+    (tmp_path / "film.png").touch()
+    ran = embedstore("search", tmp_path / "film.png")
+    assert ran.status == 2
+    assert f"--image '{tmp_path}/film.png'" in ran.err
+
+
+def test_what_had_no_effect_is_a_line_on_stderr(
+    fake_store: type[FakeStore], embedstore: Callable[..., Ran]
+) -> None:
+    fake_store.warnings = ("nobody was left out",)
+    for form in ((), ("--json",)):
+        ran = embedstore("search", "--like", "7", "--exclude-patient", "typo", *form)
+        assert (ran.status, ran.err) == (0, "embedstore: warning: nobody was left out\n")
+    assert ran.json["warnings"] == ["nobody was left out"]
+
+
+@pytest.mark.parametrize("how", ["variable", "before", "after"])
+def test_the_home_is_found_where_no_shell_has_put_it(
+    how: str, fake_store: type[FakeStore], embedstore: Callable[..., Ran], tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    if how == "variable":
+        monkeypatch.setenv("EMBEDSTORE_STORE", "~/films")
+    embedstore(*("--store=~/films",) * (how == "before"), "status", *("--store=~/films",) * (how == "after"))
+    assert fake_store.asked == [tmp_path / "films"]
+
+
 def test_search(fake_store: type[FakeStore], embedstore: Callable[..., Ran]) -> None:
     ran = embedstore("search", "--like", "7", "--where", "age > 60", "--per", "patient", "-k", "3", "--json")
     assert ran.status == 0

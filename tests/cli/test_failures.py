@@ -85,6 +85,8 @@ def test_every_error_keeps_its_status_and_words(kind: type[errors.EmbedstoreErro
 MISUSED = [
     ("serch",),
     ("search",),
+    ("search", "chest", "film"),
+    ("search", "7"),
     ("search", "--text", "a", "--like", "3"),
     ("search", "--like", "seven"),
     ("search", "--text", "a", "-k", "0"),

@@ -45,6 +45,47 @@ def store(embedstore: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.Mo
     return tmp_path
 
 
+def test_what_a_person_may_have_filled_in_is_not_written_over(
+    store: Path, embedstore: Callable[..., Ran]
+) -> None:
+    mine, export = store / "mine.csv", store / "out.csv"
+    for command in (
+        ("label", "suggest", "bright", "--out", mine),
+        ("label", "audit", "bright", "--out", mine),
+        ("label", "export", "bright", mine),
+    ):
+        mine.write_text("filled in")
+        refused = embedstore(*command)
+        assert refused.status == 2
+        assert f"{mine} is there already; name another file, or --force" in refused.err
+        assert mine.read_text() == "filled in"
+    sha256 = hashlib.sha256(MINE.encode()).hexdigest()
+    embedstore("label", "run", store / "voters.yaml", "--trust-code", sha256)
+    embedstore("label", "model", "bright")
+    assert embedstore("label", "export", "bright", export).status == 0
+    export.unlink()
+    assert "out.provenance.jsonl is there already" in embedstore("label", "export", "bright", export).err
+    assert embedstore("label", "export", "bright", export, "--force").status == 0
+    assert export.read_text().startswith("id,path")
+
+
+@pytest.mark.parametrize("way", [("utf-16", "\t"), ("utf-8-sig", ";"), ("utf-8", ",")])
+def test_a_list_is_read_back_as_spreadsheets_save_it(
+    way: tuple[str, str], store: Path, embedstore: Callable[..., Ran]
+) -> None:
+    sha256 = hashlib.sha256(MINE.encode()).hexdigest()
+    embedstore("label", "run", store / "voters.yaml", "--trust-code", sha256)
+    encoding, mark = way
+    lines = ("id,path,label", f"1,{store}/0.png,present", f"2,{store}/1.png,absent", "3,,")
+    (store / "filled.csv").write_text("\n".join(lines).replace(",", mark), encoding=encoding)
+    read = embedstore("label", "import", "bright", store / "filled.csv", "--by", "ana", "--json")
+    assert read.json == {"label_set": "bright", "votes": 2, "missing": 0}
+    (store / "filled.csv").write_bytes(b"id,label\n1,pr\xe4sent\n")
+    refused = embedstore("label", "import", "bright", store / "filled.csv", "--by", "ana")
+    assert refused.status == 2
+    assert "line 2 is not UTF-8 text; save the table as UTF-8" in refused.err
+
+
 def test_from_votes_to_a_dataset(store: Path, embedstore: Callable[..., Ran]) -> None:
     refused = embedstore("label", "run", store / "voters.yaml")
     sha256 = hashlib.sha256(MINE.encode()).hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from unicodedata import normalize
 
 import pytest
 
@@ -33,6 +34,15 @@ def test_whole_paths_further_sources_and_ids(tmp_path):
 
 def test_a_bare_name_that_only_one_image_bears(tmp_path):
     assert labels(tmp_path, "path,label\ny.png,1\n") == [None, "1", None]
+
+
+def test_an_accent_counts_however_it_is_written(tmp_path):
+    apart, together = (normalize(form, "A/ü.png") for form in ("NFD", "NFC"))
+    items = (Stored(1, apart), Stored(2, "A/y.png"))
+    for told in (together, together.removeprefix("A/")):
+        assert labels(tmp_path, f"path,label\n{told},1\n", items) == ["1", None]
+    both = (Stored(1, apart), Stored(2, together))
+    assert labels(tmp_path, f"path,label\n{together},1\n{apart},0\n", both) == ["0", "1"]
 
 
 def test_a_bare_name_that_several_bear_is_refused(tmp_path):

@@ -7,11 +7,15 @@ import zipfile
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from embedstore.contracts.query import Query
 from embedstore.engine.requests import EncoderChoice, IngestRequest
 from embedstore.engine.store import Store
 from embedstore.errors import BadInputFile, NotFound, StoreBusy, UnknownPlugin
+from tests.unit.readers.volume_files import nifti, pattern
+
+STRIP_OFFSETS, STRIP_BYTES = 273, 279  # tags of TIFF 6.0
 
 
 def counts(report):
@@ -36,6 +40,15 @@ def test_mixed_folder_is_counted_item_by_item(store, tmp_path, ask, draw):
     assert {outcome.path for outcome in store.failures()} == {outcome.path for outcome in report.failures}
 
 
+def test_the_store_among_its_images_is_a_skip_that_is_told(store, tmp_path, ask, draw):
+    draw(tmp_path / "film.png", 1)
+    report = store.ingest(ask(tmp_path))
+    assert counts(report) == (2, 1, 1, 0)
+    assert [(skip.path, skip.reason) for skip in store.skips()] == [
+        (str(store.path), "a store of embedstore; not entered")
+    ]
+
+
 def test_a_second_run_adds_nothing_and_a_new_file_only_itself(store, cohort, tmp_path, ask, draw):
     first = store.ingest(ask(cohort / "images"))
     again = store.ingest(ask(cohort / "images"))
@@ -54,6 +67,39 @@ def test_a_failure_is_mended_by_a_good_file(store, tmp_path, ask, draw):
     path.write_bytes(good)
     assert counts(store.ingest(ask(path))) == (1, 1, 0, 0)
     assert store.failures() == ()
+
+
+def test_a_file_of_which_no_part_can_be_read_is_one_failure(store, tmp_path, ask):
+    whole = nifti(pattern(1, 12, 12, 8), packed=True)
+    (tmp_path / "cut.nii.gz").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "whole.nii.gz").write_bytes(whole)
+    report = store.ingest(ask(tmp_path / "cut.nii.gz", tmp_path / "whole.nii.gz"))
+    assert counts(report) == (9, 8, 0, 1)
+    (failure,) = store.failures()
+    assert (failure.path, failure.part) == (str(tmp_path / "cut.nii.gz"), "")
+    assert "truncated" in failure.reason
+    assert counts(store.ingest(ask(tmp_path / "cut.nii.gz"))) == (1, 0, 0, 1)
+    (tmp_path / "cut.nii.gz").write_bytes(whole)
+    assert counts(store.ingest(ask(tmp_path / "cut.nii.gz"))) == (8, 0, 8, 0)
+    assert store.failures() == ()
+
+
+def test_a_file_of_which_some_parts_can_be_read_fails_by_part(store, tmp_path, ask):
+    path = tmp_path / "pages.tif"
+    pages = [Image.fromarray(pattern(n, 40, 40, dtype="uint8")) for n in range(4)]
+    pages[0].save(path, save_all=True, append_images=pages[1:], compression="tiff_adobe_deflate")
+    data = bytearray(path.read_bytes())
+    with Image.open(path) as opened:
+        for page in (0, 3):
+            opened.seek(page)
+            start, length = (opened.tag_v2[tag][0] for tag in (STRIP_OFFSETS, STRIP_BYTES))
+            data[start : start + length] = bytes(length)
+    path.write_bytes(data)
+    report = store.ingest(ask(path))
+    assert counts(report) == (4, 2, 0, 2)
+    parts = sorted(failure.part for failure in store.failures())
+    assert len(set(parts)) == 2
+    assert all(parts)
 
 
 def test_same_bytes_at_two_paths_are_one_item_with_two_sources(store, tmp_path, ask, draw):

@@ -49,6 +49,26 @@ def test_the_rate_is_of_late(clock):
     assert paced.remark(400) == "20.0 images/s, bound by the forward pass"
 
 
+def test_the_rate_at_the_end_is_of_images_alone(clock):
+    """Neither what was skipped before and after them nor reports make it slower than it was."""
+    paced = pace.Pace()
+    with paced.aside():
+        clock[0] += 100
+    clock[0] += 1000
+    paced.begin()
+    clock[0] += 4
+    paced.reach()
+    with paced.aside():
+        clock[0] += 50
+    clock[0] += 6
+    paced.reach()
+    with paced.aside():
+        clock[0] += 500
+    clock[0] += 300
+    assert paced.per_second(20) == 2.0
+    assert pace.Pace().per_second(0) == 0.0
+
+
 def test_nothing_is_said_of_waiting_in_other_processes(clock):
     paced = pace.Pace()
     clock[0] += 5

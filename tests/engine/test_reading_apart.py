@@ -124,7 +124,6 @@ def test_a_file_whose_parts_break_their_process_is_given_up(store, cohort, ask, 
     monkeypatch.setattr("embedstore.engine.ingest.embed_beside", breaking)
     np.savez(cohort.parent / "many.npz", train_images=np.zeros((60, 28, 28), np.uint8))
     report = store.ingest(ask(cohort.parent / "many.npz"))
-    assert (report.seen, report.failed) == (60, 60)
+    assert (report.seen, report.failed) == (1, 1), "of sixty parts none came in"
     assert breaking.tried <= 4
-    reasons = {failure.reason for failure in report.failures}
-    assert all(reason.startswith("it took more than 10 s") for reason in reasons)
+    assert report.failures[0].reason.startswith("it took more than 10 s")

@@ -51,12 +51,34 @@ def test_filtered_answers_are_those_of_a_full_scan(filled, where):
     assert answer.exact
 
 
+@pytest.mark.parametrize(
+    ("where", "says"),
+    [
+        ("sex = 'female'", "'sex' is one of 'M', 'F', 'O'; no item has 'female'"),
+        ("laterality in ('L', 'right')", "'laterality' is one of 'L', 'R', 'B', 'U'; no item has 'right'"),
+        ("kind != 'images'", "'kind' is one of 'image', 'report'; no item has 'images'"),
+    ],
+)
+def test_a_value_that_no_item_can_have_is_an_error(filled, where, says):
+    with pytest.raises(FilterError, match=re.escape(says)):
+        filled.search(Query(like=1, where=where))
+
+
 def test_patients_are_not_crowded_out_by_their_own_images(filled):
     answer = filled.search(Query(like=1, k=12, per="patient"))
     patients = [hit.item.patient for hit in answer.hits]
     assert len(set(patients)) == len(patients) == 12
     without = filled.search(Query(like=1, k=60, exclude_patient="P0"))
     assert len(without.hits) == 58
+    assert without.warnings == ()
+
+
+@pytest.mark.parametrize("name", ["P00", "", "%"])
+def test_leaving_out_a_patient_who_is_not_there_is_told(filled, name):
+    answer = filled.search(Query(like=1, k=3, exclude_patient=name))
+    assert len(answer.hits) == 3
+    assert "--exclude-patient names nobody in this store" in answer.warnings[0]
+    assert not name or name not in answer.warnings[0]
 
 
 def test_a_contact_sheet_shows_enough_to_see_by_and_stays_small(store, ask, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unicodedata import normalize
+
 import pytest
 
 from embedstore.contracts.record import READER_ATTRIBUTES, Header
@@ -119,6 +121,85 @@ def test_bad_tables_are_refused_by_line(table, lines, message):
     assert "table.csv" in str(caught.value)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-8-sig"])
+def test_what_spreadsheets_call_unicode_is_read(table, encoding):
+    mark = "\ufeff" if encoding[-3] == "-" else ""
+    (row,) = table(
+        f"{mark}path\tBefund", "ü.png\tErguß", encoding=encoding, mapping={"Befund": "report"}
+    ).rows
+    assert (row.line, row.path, row.report) == (2, "ü.png", "Erguß")
+
+
+def test_the_delimiter_is_the_one_outside_quotes(table):
+    (row,) = table('path;"age, years";report', 'a;61;"x; y"', mapping={"age, years": "age"}).rows
+    assert (row.path, row.header.age, row.report) == ("a", 61, "x; y")
+
+
+def test_excels_own_first_line_is_understood(table):
+    (row,) = table("sep=|", "path|label", "a|b,c;d").rows
+    assert (row.line, row.path, row.header.label) == (3, "a", "b,c;d")
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"PK\x03\x04\x14\x00\x06\x00", "is a spreadsheet, not text; save the sheet as CSV"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "is a spreadsheet, not text; save the sheet as CSV"),
+        (b"PAR1\x15\x04", "is a Parquet file; write it as CSV"),
+        (b"\x1f\x8b\x08\x00", "is packed with gzip; unpack it"),
+        (b"\xff\xfeabc", "is not the UTF-16 text it begins as"),
+    ],
+)
+def test_what_is_no_text_is_refused_with_a_remedy(tmp_path, data, says):
+    (tmp_path / "t.csv").write_bytes(data)
+    with pytest.raises(BadInputFile, match=says) as caught:
+        read_table(tmp_path / "t.csv", {})
+    assert "t.csv: " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("header", "brings", "says"),
+    [
+        ("id,Befund", "reports", "no column says which image, study or patient a row is about"),
+        ("path,Befund", "reports", "no column holds the text of a report"),
+        ("id,grade", "metadata", "no column says which image, study or patient a row is about"),
+        ("path,grade", "metadata", None),
+        ("StudyInstanceUID,impression", "reports", None),
+        ("extra,report", "reports", None),
+    ],
+)
+def test_a_table_without_a_usable_column_is_refused(tmp_path, header, brings, says):
+    (tmp_path / "t.csv").write_text(f"{header}\n1,2\n")
+    if says is None:
+        assert len(read_table(tmp_path / "t.csv", {}, brings=brings).rows) == 1
+        return
+    with pytest.raises(BadInputFile, match=says) as caught:
+        read_table(tmp_path / "t.csv", {}, brings=brings)
+    first, second = header.split(",")
+    assert "t.csv: no column" in str(caught.value)
+    assert f"its columns: {first}, {second}; name one with --map COLUMN=" in str(caught.value)
+
+
+def test_cells_that_make_no_sense_are_told_by_column(table):
+    found = table(
+        "path,Alter,sex,date,slice,extra",
+        "a,abc,?,31/12/20xx,1,",
+        'b,61,M,20240531,x,"{""kvp"": ""high"", ""site"": ""A""}"',
+        "c,200,NA,31.12.2023,1.5,",
+        mapping={"Alter": "age", "slice": "instance_number"},
+    )
+    told = {one.column: (one.field, one.rows, one.line) for one in found.unread()}
+    assert told == {
+        "Alter": ("age", 2, 2),
+        "sex": ("sex", 1, 2),
+        "date": ("study_date", 2, 2),
+        "slice": ("instance_number", 2, 3),
+        "kvp": ("kvp", 1, 3),
+    }
+    assert all(one.accepted for one in found.unread())
+    assert found.rows[0].header.extra["Alter"] == "abc"
+
+
 def test_text_that_is_not_utf8_is_refused_by_line(tmp_path):
     path = tmp_path / "latin.csv"
     path.write_bytes(b"path,label\na,b\n" * 3000 + "ä,é\n".encode("latin-1"))
@@ -172,6 +253,25 @@ class TestJoining:
         (tmp_path / "a.png").write_bytes(b"x")
         found = table("path,label", "a.png,1")
         assert found.match("/elsewhere/a.png", IMAGE) is None
+
+    def test_an_accent_joins_however_it_is_written(self, table, tmp_path):
+        apart, together = (normalize(form, "Müller.png") for form in ("NFD", "NFC"))
+        found = table("path,label", f"img/{together},1", f"é/{together},2")
+        assert found.match(f"{tmp_path}/img/{apart}", IMAGE).header.label == "1"
+        assert found.match(f"/data.zip!/{normalize('NFD', 'é')}/{apart}", IMAGE).header.label == "2"
+        assert found.unmatched() == ()
+
+    def test_two_files_that_differ_in_how_an_accent_is_written_stay_two(self, table, tmp_path):
+        apart, together = (tmp_path / normalize(form, "ü.png") for form in ("NFD", "NFC"))
+        apart.write_bytes(b"1")
+        if together.exists():
+            pytest.skip("this file system holds the two for one")
+        together.write_bytes(b"2")
+        found = table("path,label", "ü.png,1")
+        assert found.match(str(apart), IMAGE) is None
+        assert found.match(str(together), IMAGE).header.label == "1"
+        both = table("path,label", f"{together.name},1", f"{apart.name},2")
+        assert both.match(str(apart), IMAGE).header.label == "2"
 
     def test_by_identifiers_the_finest_first(self, table):
         found = table(

@@ -45,11 +45,12 @@ def test_folders_in_order_without_junk(tmp_path):
     assert found == walked(tmp_path)
 
 
-def test_a_store_among_the_images_is_passed_over(tmp_path):
+def test_a_store_among_the_images_is_not_entered_and_said(tmp_path):
     create_store(tmp_path / "embedstore-data")
     put(tmp_path / "film.png")
     put(tmp_path / "segments/film.png")
-    assert walked(tmp_path) == ["film.png", "segments/film.png"]
+    said = "embedstore-data: a store of embedstore; not entered"
+    assert walked(tmp_path) == [said, "film.png", "segments/film.png"]
 
 
 def test_a_path_given_twice_is_met_once(tmp_path):
