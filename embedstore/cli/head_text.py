@@ -17,6 +17,7 @@ def card_lines(card: HeadCard) -> Iterator[Renderable]:
     yield f"Head '{card.name}' for {card.target}: {', '.join(card.classes)} ({card.encoder})"
     yield from facts((f"split {name}", _words(value)) for name, value in card.split.items())
     yield from facts((f"fit {name}", _words(value)) for name, value in card.fit.items())
+    yield from (f"Warning: {warning}." for warning in card.warnings)
 
 
 def _words(value: Any) -> Any:
