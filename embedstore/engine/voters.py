@@ -1,17 +1,6 @@
 """Voters from a YAML file: report rules, zero-shot prompts, labelled neighbours and metadata, ready to vote.
 
-    label_set: effusion                 # or given on the command line
-    classes: [absent, present]          # optional, this is the default
-    voters:
-      report rules:   {kind: rules}                          # the shipped chest lexicon; or lexicon: FILE
-      prompts:        {kind: zeroshot, prompts: chest.yaml, calibrate_where: "site = 'A'", threshold: 0.8}
-      neighbours:     {kind: neighbours, column: attr.effusion, where: "site = 'A'", k: 5, agreement: 0.8}
-      ordering note:  {kind: metadata, column: study_description, lookup: {pleural tap: present}}
-      a head:         {kind: head, head: effusion-1, threshold: 0.8}     # after: embedstore head apply
-      my own:         {kind: python, file: mine.py, function: vote, needs: [report]}   # with --trust-code
-      installed:      {kind: plugin, plugin: name}           # an entry point of `embedstore.labeling`
-
-`finding` (rules, zeroshot) and `column` (neighbours, `attr.NAME`) are the label set's name unless said.
+What the file may say: `engine.voter_kinds`.
 """
 
 from __future__ import annotations
@@ -27,9 +16,10 @@ from embedstore import discovery
 from embedstore.contracts.labels import LabelingFunction, LabelSet
 from embedstore.engine.requests import ZeroShotRequest
 from embedstore.engine.trusted_code import load_function
+from embedstore.engine.voter_kinds import FILE_KEYS, VOTER_KINDS
 from embedstore.engine.workspace import Workspace
 from embedstore.engine.zeroshot import calibration_for, present_absent, prompt, template_in
-from embedstore.errors import BadInputFile, NotFound, UsageError, did_you_mean
+from embedstore.errors import BadInputFile, NotFound, Refused, UsageError, did_you_mean
 from embedstore.fingerprint import digest
 from embedstore.learning.heads.labels import encode_labels
 from embedstore.learning.judging import FunctionVoter
@@ -81,7 +71,7 @@ def load_voters(
     Raises BadInputFile naming file and voter, Refused for a Python file that is not trusted.
     """
     found = read_mapping(path)
-    only_keys(found, ("label_set", "classes", "voters"), str(path))
+    only_keys(found, FILE_KEYS, str(path))
     name = label_set or found.get("label_set")
     if not isinstance(name, str) or not name.strip():
         raise BadInputFile(f"{path}: 'label_set' is missing; add it, or give --label-set NAME")
@@ -99,13 +89,13 @@ def load_voters(
                 f"{where}: 'kind' is one of {', '.join(_BUILDERS)}, not '{kind}'; {hint}".rstrip("; ")
             )
         setting = _Setting(workspace, labels, path.parent, encoder, str(voter), told, trusted)
-        only_keys(told, ("kind", *_KEYS[str(told["kind"])]), where)
+        only_keys(told, ("kind", *VOTER_KINDS[kind].keys), where)
         try:
             voters.append(build(setting))
         except (BadInputFile, UsageError) as error:
             raise BadInputFile(f"{where}: {error}") from error
-        except NotFound as error:
-            raise NotFound(f"{where}: {error}") from error
+        except (NotFound, Refused) as error:
+            raise type(error)(f"{where}: {error}") from error
     return labels, tuple(voters)
 
 
@@ -259,13 +249,4 @@ _BUILDERS: Mapping[str, Callable[[_Setting], Voter]] = {
     "head": _head,
     "python": _python,
     "plugin": _plugin,
-}
-_KEYS: Mapping[str, tuple[str, ...]] = {
-    "rules": ("lexicon", "finding"),
-    "zeroshot": ("prompts", "finding", "bridge", "calibrate_where", "truth", "prevalence", "threshold"),
-    "neighbours": ("column", "where", "k", "agreement", "balanced"),
-    "metadata": ("column", "lookup", "default"),
-    "head": ("head", "threshold"),
-    "python": ("file", "function", "needs", "columns"),
-    "plugin": ("plugin",),
 }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import math
+import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -11,6 +13,7 @@ from embedstore.engine.head_requests import Conformal, HeadRequest
 from embedstore.engine.requests import VoteRequest
 from embedstore.engine.store import Store
 from embedstore.errors import LeakageRefused, NotFound, UsageError
+from tests.conftest import REPOSITORY
 
 VOTERS = """
 label_set: {name}
@@ -179,6 +182,23 @@ def test_every_kind_is_fitted_judged_and_applied(filled, tmp_path, kind, metric,
         for row in rows:
             of_patient.setdefault(row["patient"], set()).add(row["p 1"])
         assert all(len(told) == 1 for told in of_patient.values())
+
+
+def test_the_documented_query_finds_what_a_head_predicted(filled, tmp_path):
+    """docs/concepts/labels-and-heads.md, "Predictions", as it stands there."""
+    page = REPOSITORY / "docs" / "concepts" / "labels-and-heads.md"
+    query = page.read_text(encoding="utf-8").split("```sql\n")[1].split("```")[0]
+    card = filled.fit_head(HeadRequest(target="bright", name="effusion-1", test_where="site = 'B'"))
+    assert card.classes[1] == "1"
+    filled.apply_head("effusion-1", out=tmp_path / "answers.csv")
+    with closing(sqlite3.connect(f"file:{filled.path / 'catalog.db'}?mode=ro", uri=True)) as database:
+        found = {row[0]: row[2] for row in database.execute(query)}
+    rows = table_of(tmp_path / "answers.csv")
+    assert list(rows[0]) == ["id", "path", "patient", "p 0", "p 1"]
+    assert {
+        int(row["id"]): pytest.approx(float(row["p 1"])) for row in rows if float(row["p 1"]) >= 0.8
+    } == found
+    assert 0 < len(found) < 60
 
 
 def test_a_class_on_one_side_of_the_split_is_named(filled, tmp_path):

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from embedstore import discovery
 from embedstore.contracts.labels import LabelBatch, LabelSet
 from embedstore.engine.head_requests import HeadRequest
 from embedstore.engine.requests import VoteRequest, ZeroShotRequest
+from embedstore.engine.voter_kinds import EXAMPLE, FILE_KEYS, VOTER_KINDS
 from embedstore.engine.voters import load_voters
 from embedstore.errors import BadInputFile, NotFound, Refused, UsageError
 from embedstore.learning.judging import FunctionVoter, ask
@@ -209,3 +211,19 @@ def test_a_shipped_prompt_set_goes_by_its_name_and_a_file_of_that_name_goes_firs
     assert named.classes == ("effusion", "pneumothorax", "nodule", "cardiomegaly")
     with pytest.raises(NotFound, match=r"did you mean 'chest'\? there are: chest"):
         store.zeroshot(ZeroShotRequest(classes=Path("chset")))
+
+
+def test_the_documented_example_has_each_kind_with_keys_of_its_own(store, tmp_path):
+    example = yaml.safe_load(EXAMPLE)
+    assert set(example) == set(FILE_KEYS)
+    assert [one["kind"] for one in example["voters"].values()] == list(VOTER_KINDS)
+    assert all(
+        set(one) - {"kind"} <= set(VOTER_KINDS[one["kind"]].keys) for one in example["voters"].values()
+    )
+    path = tmp_path / "voters.yaml"
+    for kind, documented in VOTER_KINDS.items():  # whoever reads the file knows the same keys
+        path.write_text(f"label_set: lit\nvoters: {{x: {{kind: {kind}, other: 1}}}}\n")
+        with pytest.raises(
+            BadInputFile, match="unknown key 'other'; known: kind, " + ", ".join(documented.keys)
+        ):
+            load_voters(store._workspace, path, None, None)
