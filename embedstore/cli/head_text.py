@@ -21,6 +21,11 @@ def card_lines(card: HeadCard) -> Iterator[Renderable]:
 
 
 def _words(value: Any) -> Any:
+    from embedstore.cli.output import estimate
+
+    if isinstance(value, Mapping) and "metric" in value:
+        name = str(value["metric"]).replace("_", " ")
+        return f"{name} {estimate(value)}, {value['n_images']} images, {value['n_patients']} patients"
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_words(one)}" for name, one in value.items()) or None
     if isinstance(value, list | tuple):

@@ -162,7 +162,16 @@ def _neighbours(setting: _Setting) -> Voter:
     labels = present_absent(values) if binary else encode_labels(values, setting.label_set.classes)[0]
     known = labels >= 0
     if not known.any():
-        raise UsageError(f"no image has a label in column '{column}' to be a neighbour's")
+        said = any(value not in (None, "") for value in values)
+        there = (
+            f"values, but none that is a class ({', '.join(setting.label_set.classes)})"
+            if said
+            else "no value"
+        )
+        raise UsageError(
+            f"column '{column}' has {there} among the {len(items)} images that may be neighbours; "
+            "name another 'column' or 'where'" + (", or its values as 'classes'" if said else "")
+        )
     voter = KnnVoter(
         label_set=setting.label_set,
         vectors=vectors[known],

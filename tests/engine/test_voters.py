@@ -185,6 +185,11 @@ def test_values_of_a_lookup_and_findings_may_be_called_yes_and_no(filled, tmp_pa
             "voters: {x: {kind: zeroshot, finding: efusion}}",
             "no finding 'efusion'; did you mean 'effusion'\\?",
         ),
+        (
+            "voters: {x: {kind: neighbours, column: label}}",
+            r"values, but none that is a class \(absent, present\)",
+        ),
+        ("voters: {x: {kind: neighbours, column: view}}", "'view' has no value among the 60 images"),
         ("voters: {x: {kind: rules, lexicon: chset}}", "no lexicon of embedstore is called 'chset'"),
         ("voters: {x: {kind: rules, lexicon: chest}}", "the lexicon has no finding 'lit'"),
     ],
