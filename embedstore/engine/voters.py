@@ -37,11 +37,12 @@ NEEDS = frozenset({"report", "metadata", "vectors"})
 @dataclass(frozen=True, slots=True, eq=False)
 class Voter:
     """A labelling function under the name its file gives it. barred: patients it must not judge (they taught
-    it); their votes are abstentions."""
+    it); their votes are abstentions. notes: what a reader of its votes should know."""
 
     name: str
     function: LabelingFunction
     barred: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,7 +149,9 @@ def _zeroshot(setting: _Setting) -> Voter:
         to_joint=prompted.to_joint,
     )
     anchors = prompted.bridge.anchor_patients if prompted.bridge else frozenset[str]()
-    return Voter(setting.name, voter, anchors | taught)
+    own = prompts.classes[column] if column is not None else ""
+    notes = tuple(note for note in (calibration.notes if calibration else ()) if note.startswith(own))
+    return Voter(setting.name, voter, anchors | taught, notes)
 
 
 def _neighbours(setting: _Setting) -> Voter:

@@ -18,7 +18,7 @@ from embedstore.engine.workspace import Workspace
 from embedstore.engine.zeroshot_report import abstaining, judged, told_wordings
 from embedstore.errors import UsageError
 from embedstore.fingerprint import digest
-from embedstore.learning.calibrate import Calibration, fit_calibration
+from embedstore.learning.calibrate import Calibration, doubts, fit_calibration
 from embedstore.learning.heads.labels import encode_labels
 from embedstore.learning.prompts import PromptSet, Prototypes, find_prompts, load_prompts
 from embedstore.learning.sensitivity import wordings
@@ -173,8 +173,8 @@ def calibration_for(
     """The calibration the request asks for, and the patients it was learned from; (None, nobody) without.
 
     prevalence: of each finding (each class) in place of the one among the labelled images. voter: a weak
-    voter may vote, a label model learns how far to trust it; else what the scores are not shown to tell
-    stays uncalibrated.
+    voter may vote, a label model learns how far to trust it: what its scores are not shown to tell is noted.
+    Else it stays uncalibrated.
     """
     if request.calibrate_where is None:
         return None, frozenset()
@@ -193,15 +193,18 @@ def calibration_for(
             "none of the images to calibrate on has a known truth; name its column with --truth, or ingest "
             "labels with --metadata CSV (a column per finding, 0 or 1)"
         )
-    prompts = prompted.prompts
+    prompts, scores = prompted.prompts, prompted.scores(found.vectors)
     fitted = fit_calibration(
         prompts.kind,
-        prompted.scores(found.vectors),
+        scores,
         truth,
         prior=None if prevalence is None else np.full(len(prompts.classes), prevalence),
         names=prompts.classes,
         patients=None if voter else found.patients,
     )
+    if voter:
+        doubted = doubts(prompts.kind, scores, truth, prompts.classes, found.patients)
+        fitted = replace(fitted, notes=(*fitted.notes, *doubted))
     return fitted, frozenset(found.patients)
 
 

@@ -114,6 +114,24 @@ def fit_calibration(
     return _fit_findings(found, truth, new, names or [f"finding {c}" for c in range(found.shape[1])], people)
 
 
+def doubts(
+    kind: PromptKind, scores: NDArray[Any], y: I64, names: Sequence[str], patients: Groups
+) -> tuple[str, ...]:
+    """A note for each finding (or for the classes) that the scores are not shown to tell; see
+    `fit_calibration`, which leaves those without probabilities when it is given the patients."""
+    people = group_codes(patients)
+    if kind == "classes":
+        asked = [("", y != ABSTAIN, scores, y)]
+    else:
+        asked = [(f"{name}: ", y[:, c] != ABSTAIN, scores[:, c], y[:, c]) for c, name in enumerate(names)]
+    said = [
+        (name, _untold(x[known], truth[known], people[known]))
+        for name, known, x, truth in asked
+        if known.any()
+    ]
+    return tuple(f"{name}{doubt}" for name, doubt in said if doubt)
+
+
 def _fit_findings(
     scores: F64, truth: I64, prior: F64 | None, names: Sequence[str], people: I64 | None
 ) -> Calibration:
@@ -162,7 +180,7 @@ def _noun(people: I64 | None) -> str:
     return "examples" if people is None else "patients"
 
 
-def _untold(scores: F64, y: I64, people: I64 | None) -> str:
+def _untold(scores: NDArray[Any], y: I64, people: I64 | None) -> str:
     """Why the scores are not shown to tell the classes, "" where they are (or nobody asks)."""
     if people is None:
         return ""

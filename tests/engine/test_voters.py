@@ -232,3 +232,19 @@ def test_the_documented_example_has_each_kind_with_keys_of_its_own(store, tmp_pa
             BadInputFile, match="unknown key 'other'; known: kind, " + ", ".join(documented.keys)
         ):
             load_voters(store._workspace, path, None, None)
+
+
+def test_a_zero_shot_voter_that_is_not_shown_to_know_anything_is_told(store, tmp_path):
+    (tmp_path / "prompts.yaml").write_text(
+        "findings:\n  bright: {present: [There is an opacity.], absent: [No opacity. Normal.]}\n"
+        "  other: {present: [Lit.], absent: [Unlit.]}\n"
+    )
+    path = tmp_path / "voters.yaml"
+    path.write_text(
+        "label_set: bright\nvoters:\n  weak: {kind: zeroshot, prompts: prompts.yaml, "
+        "calibrate_where: \"site = 'A'\"}\n"
+    )
+    few, wrong, untold = store.run_votes(VoteRequest(voters=path)).warnings
+    assert few.startswith("voter 'weak': bright: calibrated on 36 examples")
+    assert "do not trust" in wrong
+    assert "not shown to tell the examples apart, AUROC 0.000" in untold
