@@ -1,6 +1,7 @@
 """Write docs/reference and docs/encoders.md from the program itself; `--check`: are they up to date?
 
-Pages: the command line's help, the database schema, the error tree, the encoders, the filter columns.
+Pages: the command line's help, the database schema, the error tree, the encoders, the filter columns, the
+voters file.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import click
@@ -141,11 +142,35 @@ def filters() -> Iterator[str]:
         yield f"| `{column.name}` | {column.kind} | {_cell(column.meaning)} |"
 
 
+def voters() -> Iterator[str]:
+    """The voters file: its keys, the kinds of voters and the keys of each."""
+    from embedstore.engine.voter_kinds import EXAMPLE, FILE_KEYS, VOTER_KINDS
+
+    yield "# The voters file\n"
+    yield "What `embedstore label run VOTERS.yaml` reads; how votes become labels is told under"
+    yield "[labels and heads](../concepts/labels-and-heads.md). Files that it names are relative to its own"
+    yield "folder. yes, no, on and off are words: a class or a value may be called so.\n"
+    yield f"```yaml\n{EXAMPLE}```\n"
+    yield from _keys(FILE_KEYS)
+    for name, kind in VOTER_KINDS.items():
+        yield f"## kind: {name}\n"
+        yield f"{kind.meaning}\n"
+        yield from _keys(kind.keys)
+
+
+def _keys(keys: Mapping[str, str]) -> Iterator[str]:
+    yield "| key | meaning |"
+    yield "|---|---|"
+    yield from (f"| `{name}` | {_cell(meaning)} |" for name, meaning in keys.items())
+    yield ""
+
+
 PAGES: dict[str, Callable[[], Iterator[str]]] = {
     "reference/cli.md": command_line,
     "reference/schema.md": schema,
     "reference/errors.md": errors,
     "reference/filters.md": filters,
+    "reference/voters.md": voters,
     "encoders.md": encoders_page.page,
 }
 

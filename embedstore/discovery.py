@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from embedstore.errors import DuplicatePlugin, UnknownPlugin
+from embedstore.errors import DuplicatePlugin, UnknownPlugin, did_you_mean
 
 READERS = "embedstore.readers"
 ENCODERS = "embedstore.encoders"
@@ -72,7 +71,6 @@ def find_plugin(group: str, name: str) -> Plugin:
     plugin = plugins.get(name) or plugins.get(name.partition(":")[0])
     if plugin is None:
         noun = _NOUN.get(group, group)
-        near = get_close_matches(name, plugins, n=1)
-        hint = f"did you mean '{near[0]}'? " if near else ""
+        hint = did_you_mean(name, plugins)
         raise UnknownPlugin(f"no {noun} is called '{name}'; {hint}installed: {', '.join(plugins) or 'none'}")
     return plugin

@@ -23,6 +23,8 @@ The number is the exit status of the command line. A message is one line: what, 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 __all__ = [
     "BadInputFile",
     "BridgeMissing",
@@ -41,7 +43,16 @@ __all__ = [
     "UnknownPlugin",
     "UsageError",
     "WeightsMissing",
+    "did_you_mean",
 ]
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """ "did you mean 'x'? " when one of the known names is like this one, else ""."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, list(known), n=1)
+    return f"did you mean '{near[0]}'? " if near else ""
 
 
 class EmbedstoreError(Exception):

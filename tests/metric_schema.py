@@ -14,10 +14,13 @@ METRICS = re.compile(
     r"(macro_)?auroc|accuracy|balanced_accuracy|majority_accuracy|average_precision|brier|log_loss|ece|risk|"
     r"sensitivity|specificity|ppv|npv|f1|r_at_\d+|p_at_\d+|precision(_at_k)?|recall|shuffled_control|mmd2"
 )
+#: Of them, those that may be null: an interval needs two patients, a ranking knows no positives.
+_NULLABLE = frozenset({"low", "high", "n_positives"})
 #: Beside a bare metric `x`: its interval, by these names.
-_INTERVALS = ("{}_interval", "interval")
+_INTERVALS = {"shuffled_control": ("shuffled_interval",), "r_at_1": ("r_at_1_interval",)}
 _BARE_BACKING = frozenset({"level", "n_images", "n_patients", "n_positives", "method"})
 _ESTIMATE = re.compile(r"-?\d+\.\d{3} \[-?\d+\.\d{3}, -?\d+\.\d{3}\]")
+_HEADING = re.compile(r"AUROC|accuracy|precision|recall|Brier|[PR]@\d+|calibration error|value \[")
 _COLUMNS = ("images", "patients", "positives", "method")
 
 
@@ -25,8 +28,10 @@ def unbacked(document: Any, place: str = "$") -> Iterator[str]:
     """Places in a JSON document where a metric stands without n, interval and method."""
     if isinstance(document, Mapping):
         measured = "value" in document and {"low", "high", "metric"} & set(document)
-        if measured and not set(document) >= BACKING:
-            yield f"{place} lacks {', '.join(sorted(BACKING - set(document)))}"
+        lacking = [name for name in sorted(BACKING) if not _told(document, name)]
+        if measured and lacking:
+            yield f"{place} lacks {', '.join(lacking)}"
+        yield from _bare_cells(document, place)
         for name, value in document.items():
             if (
                 METRICS.fullmatch(str(name))
@@ -40,9 +45,24 @@ def unbacked(document: Any, place: str = "$") -> Iterator[str]:
             yield from unbacked(value, f"{place}[{number}]")
 
 
+def _told(document: Mapping[str, Any], name: str) -> bool:
+    return name in document and (name in _NULLABLE or document[name] not in (None, ""))
+
+
+def _bare_cells(document: Mapping[str, Any], place: str) -> Iterator[str]:
+    """Cells of a table in which a number of quality stands alone."""
+    columns, rows = document.get("columns"), document.get("rows")
+    if not isinstance(columns, list | tuple) or not isinstance(rows, list | tuple):
+        return
+    for column, name in enumerate(columns):
+        cells = [row[column] for row in rows]
+        if _HEADING.search(str(name)) and any(isinstance(one, int | float) for one in cells):
+            yield f"{place}: column '{name}' has bare numbers"
+
+
 def _bare(document: Mapping[str, Any], name: str, place: str) -> Iterator[str]:
     lacking = sorted(_BARE_BACKING - set(document))
-    if not any(form.format(name) in document for form in _INTERVALS):
+    if not any(one in document for one in _INTERVALS.get(name, (f"{name}_interval", "interval"))):
         lacking.append("interval")
     if lacking:
         yield f"{place}.{name} lacks {', '.join(lacking)}"
@@ -97,5 +117,5 @@ def unbacked_in_page(html: str) -> Iterator[str]:
             if lacking:
                 yield f"row {row[0]!r} lacks {', '.join(lacking)}"
     for caption in page.figures:
-        if not re.search(r"\d+ images, \d+ patients, \d+ positives; (band|bars): \d+ ?%, \w+", caption):
+        if not re.search(r"\d+ images, \d+ patients, \d+ positives[^;]*; (band|bars): \d+ ?%, \w+", caption):
             yield f"a picture's caption tells no n, interval and method: {caption!r}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +15,11 @@ from embedstore.errors import UsageError
 
 if TYPE_CHECKING:
     from embedstore.cli.output import Renderable
-    from embedstore.demo.story import Story
+    from embedstore.demo.story import Chapter, Story
+    from embedstore.pages.records import Row
 
 _MARKER = ".embedstore-demo"
+_METHOD = "method"
 
 
 @click.command()
@@ -66,11 +68,22 @@ def _text(story: Story) -> Iterator[Renderable]:
             yield chapter.title.upper() if chapter.text else chapter.title
         yield from chapter.text.splitlines()
         if chapter.rows:
-            rows = [tuple(_shown(value) for value in row) for row in chapter.rows]
-            yield from tables(chapter.columns, rows)
+            columns, kept, methods = _without_method(chapter)
+            yield from tables(columns, [tuple(_shown(value) for value in row) for row in kept])
+            yield from (f"Intervals: {method}." for method in methods)
     yield ""
     yield f"Told in {story.seconds:.0f} s. The page with pictures of all of it: {story.page}"
     yield f"The store to go on with: embedstore --store {story.store} status"
+
+
+def _without_method(chapter: Chapter) -> tuple[Sequence[str], Sequence[Row], Sequence[str]]:
+    """A table whose numbers were all made alike says so once, below it."""
+    at = chapter.columns.index(_METHOD) if _METHOD in chapter.columns else None
+    methods = [] if at is None else list(dict.fromkeys(str(row[at]) for row in chapter.rows))
+    if at is None or len(methods) > 1:
+        return chapter.columns, chapter.rows, ()
+    rows = [(*row[:at], *row[at + 1 :]) for row in chapter.rows]
+    return (*chapter.columns[:at], *chapter.columns[at + 1 :]), rows, methods
 
 
 def _shown(value: Any) -> Any:

@@ -42,7 +42,12 @@ def head() -> None:
 )
 @click.option("--name", help="Name of the head; made from the target when left out.")
 @click.option("--labels", type=input_file(), metavar="CSV", help="Labels (path or id, label) from a file.")
-@click.option("--prompts", type=input_file(), metavar="YAML", help="Phrases per class: tip-adapter, lp++.")
+@click.option(
+    "--prompts",
+    type=click.Path(path_type=Path),
+    metavar="YAML",
+    help="Phrases per class, or the name of a shipped set: tip-adapter, lp++.",
+)
 @click.option("--bridge", metavar="NAME", help="Over which images meet those phrases; the newest by default.")
 @click.option("--healthy", metavar="VALUE", help="The target's normal value: anomaly-knn, mahalanobis.")
 @click.option(

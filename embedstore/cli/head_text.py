@@ -17,9 +17,15 @@ def card_lines(card: HeadCard) -> Iterator[Renderable]:
     yield f"Head '{card.name}' for {card.target}: {', '.join(card.classes)} ({card.encoder})"
     yield from facts((f"split {name}", _words(value)) for name, value in card.split.items())
     yield from facts((f"fit {name}", _words(value)) for name, value in card.fit.items())
+    yield from (f"Warning: {warning}." for warning in card.warnings)
 
 
 def _words(value: Any) -> Any:
+    from embedstore.cli.output import estimate
+
+    if isinstance(value, Mapping) and "metric" in value:
+        name = str(value["metric"]).replace("_", " ")
+        return f"{name} {estimate(value)}, {value['n_images']} images, {value['n_patients']} patients"
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_words(one)}" for name, one in value.items()) or None
     if isinstance(value, list | tuple):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _PAIRS = 5
 _SUSPECTS = 20
+_COUNTED = ("images", "patients", "positives")
 
 
 def write_worklist(out: Path, found: tuple[Suggestion, ...]) -> None:
@@ -41,12 +42,21 @@ def write_suspects(out: Path, card: AuditCard) -> None:
 
 
 def audit_text(card: AuditCard, written: list[Path]) -> Iterator[Renderable]:
-    """The suspects, the most suspect first, and twins that differ."""
-    from embedstore.cli.output import table
+    """The suspects, the most suspect first, what they rest on, and twins that differ."""
+    from embedstore.cli.output import estimate, table
 
     yield (
         f"{len(card.suspects)} of {card.images} labels ({card.source}) of {card.patients} patients are "
         f"suspected; {len(card.twins)} pairs of like images differ."
+    )
+    yield from (f"Warning: {warning}." for warning in card.warnings)
+    yield table(
+        ("suspects rest on", "told by", "value [95 % interval]", "images", "patients", "positives"),
+        [
+            (name, one["metric"].replace("_", " "), estimate(one), *(one[f"n_{n}"] for n in _COUNTED))
+            for name, one in card.quality.items()
+        ],
+        title="How well other patients tell these labels",
     )
     if card.suspects:
         yield table(

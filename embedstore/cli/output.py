@@ -88,7 +88,8 @@ def table(
     """A table whose cells are cleaned text, one line each; numbers stand right.
 
     widest: the column that takes the room that is left; the others are cut past `longest` signs. A cut shows
-    as an ellipsis, at the start of paths (their end tells them apart) and at the end of anything else.
+    as an ellipsis: at the start of paths (their end tells them apart), in the middle of patients, which stay
+    long enough to be told apart, and at the end of anything else.
     """
     from rich import box
     from rich.table import Table
@@ -102,12 +103,10 @@ def table(
     )
     for position, name in enumerate(columns):
         numeric = _is_numeric(row[position] for row in kept)
-        heading = Text(_cut(_cell(name), widths[position], keep_end=False))
+        heading = Text(_cut(_cell(name), widths[position]))
         made.add_column(heading, justify="right" if numeric else "left", no_wrap=True)
     for row in cells:
-        made.add_row(
-            *(Text(_cut(*one)) for one in zip(row, widths, (c in _PATHS for c in columns), strict=True))
-        )
+        made.add_row(*(Text(_cut(*one)) for one in zip(row, widths, columns, strict=True)))
     return made
 
 
@@ -140,6 +139,8 @@ def tables(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Iterator[Re
 
 _WHOLE = 64
 _PATHS = ("path", "where", "file")
+_PATIENTS = ("patient",)
+_KEPT, _LONGEST_KEPT = 16, 40  # signs of a patient; as many of them as tell patients apart
 # Least widths of the widest column and of other text, tried in turn until the table fits.
 _SQUEEZES = ((40, 16), (30, 10), (20, 8), (8, 5))
 
@@ -159,11 +160,18 @@ def _widths(columns: Sequence[str], rows: Sequence[Sequence[Any]], widest: str, 
         for name, content in zip(columns, contents, strict=True)
     ]
     widths = [max(width, cell_len(name)) for width, name in zip(widths, columns, strict=True)]
+    apart = [
+        _telling([_cell(value) for value in values], name, min(content, _LONGEST_KEPT))
+        if name in _PATIENTS
+        else 0
+        for name, values, content in zip(columns, each, contents, strict=True)
+    ]
+    widths = [max(pair) for pair in zip(widths, apart, strict=True)]
     fixed = [_is_numeric(values) for values in each]
     surplus = sum(widths) + 3 * (len(widths) - 1) - _console().width
     for room, least in _SQUEEZES:
         for position in sorted(range(len(widths)), key=lambda n: (columns[n] != widest, -widths[n])):
-            floor = room if columns[position] == widest else least
+            floor = room if columns[position] == widest else max(least, apart[position])
             if fixed[position]:
                 floor = max(contents[position], min(least, widths[position]))
             given = max(0, min(surplus, widths[position] - floor))
@@ -172,16 +180,38 @@ def _widths(columns: Sequence[str], rows: Sequence[Sequence[Any]], widest: str, 
     return widths
 
 
-def _cut(text: str, width: int, keep_end: bool) -> str:
+def _telling(texts: Sequence[str], column: str, most: int) -> int:
+    """The least width at which texts that differ still differ when they are cut."""
+    distinct = set(texts)
+    return next(
+        (
+            n
+            for n in range(min(_KEPT, most), most)
+            if len({_cut(one, n, column) for one in distinct}) == len(distinct)
+        ),
+        most,
+    )
+
+
+def _cut(text: str, width: int, column: str = "") -> str:
     from rich.cells import cell_len, set_cell_size
 
     if cell_len(text) <= width:
         return text
-    if not keep_end:
-        return set_cell_size(text, width - 1).rstrip() + "…"
-    while cell_len(text) > width - 1:
+    if column in _PATHS:
+        return "…" + _end_of(text, width - 1)
+    if column in _PATIENTS:
+        end = _end_of(text, (width - 1) // 2)
+        return set_cell_size(text, width - 1 - cell_len(end)).rstrip() + "…" + end
+    return set_cell_size(text, width - 1).rstrip() + "…"
+
+
+def _end_of(text: str, width: int) -> str:
+    from rich.cells import cell_len
+
+    while cell_len(text) > width:
         text = text[1:]
-    return "…" + text
+    return text
 
 
 def _cell(value: Any) -> str:

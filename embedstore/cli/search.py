@@ -161,7 +161,9 @@ def bridge_sentence(bridge: Mapping[str, Any]) -> str:
 def _write_sheet(path: Path, store: Store, answer: Answer) -> None:
     from embedstore.pages.contact_sheet import contact_sheet
 
-    page = contact_sheet(answer, lambda item_id: store.thumbnail(item_id, _THUMBNAIL, "jpeg"))
+    asked = answer.query.image
+    picture = store.picture_of(Path(asked), _THUMBNAIL, "jpeg") if asked is not None else None
+    page = contact_sheet(answer, lambda item_id: store.thumbnail(item_id, _THUMBNAIL, "jpeg"), picture)
     path.write_text(page, encoding="utf-8")
 
 
@@ -175,6 +177,8 @@ def _text(answer: Answer, html: Path | None) -> Iterator[Renderable]:
         yield bridge_sentence(answer.bridge)
     if answer.note:
         yield f"Note: {answer.note}."
+    if own := [hit.rank for hit in answer.hits if hit.item.id == answer.query.like]:
+        yield f"Hit {own[0]} is the query itself."
     yield _hits(answer, "report" if answer.query.within == "reports" else "path")
     if html is not None:
         yield f"Contact sheet: {html}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -60,16 +61,8 @@ def zeroshot(shell: Shell, /, classes: Path, **options: Any) -> None:
     from embedstore.engine.requests import ZeroShotRequest
 
     with shell.opened() as store:
-        result = store.zeroshot(ZeroShotRequest(classes=_prompts(classes), **options))
+        result = store.zeroshot(ZeroShotRequest(classes=classes, **options))
     shell.answer(asdict(result), lambda: _text(result, options["threshold"] is not None))
-
-
-def _prompts(named: Path) -> Path:
-    """The file, or the shipped example of that name."""
-    from embedstore.learning.prompts import SHIPPED
-
-    shipped = SHIPPED / f"{named}.yaml"
-    return shipped if not named.exists() and named.name == str(named) and shipped.exists() else named
 
 
 def _text(result: ZeroShotResult, unheeded: bool) -> Iterator[Renderable]:
@@ -79,21 +72,14 @@ def _text(result: ZeroShotResult, unheeded: bool) -> Iterator[Renderable]:
     labelled = sum(row.label is not None for row in result.rows)
     yield f"{len(result.rows)} images scored for {', '.join(result.classes)}; {labelled} labelled."
     if not result.calibrated:
-        yield "Uncalibrated: the scores are for ranking only, they are not probabilities (--calibrate-where)."
+        yield _uncalibrated(result)
         if unheeded:
             yield "There is no label: a threshold is on probabilities; it takes images to calibrate on."
     if result.bridge is not None:
         yield bridge_sentence(result.bridge)
-    if result.calibrated:
-        yield table(
-            ("id", "path", *result.classes, "label"),
-            [_row(row, result) for row in result.rows[:_SHOWN]],
-            widest="path",
-        )
-        if len(result.rows) > _SHOWN:
-            yield f"and {len(result.rows) - _SHOWN} more; --json prints all of them"
-    else:
-        yield table(("class", "rank", "score", "id", "path"), list(_ranking(result)), widest="path")
+    yield _answers(result) if result.calibrated else _ranking(result)
+    if result.calibrated and len(result.rows) > _SHOWN:
+        yield f"and {len(result.rows) - _SHOWN} more; --json prints all of them"
     if result.metrics:
         yield metrics_table(result.metrics)
     for name, found in result.abstention.items():
@@ -113,9 +99,16 @@ def _text(result: ZeroShotResult, unheeded: bool) -> Iterator[Renderable]:
         )
     if result.sensitivity:
         yield table(
-            ("label", "phrase alone", "rank corr.", "flipped", "AUROC"),
+            ("label", "side", "phrase alone", "rank corr.", "flipped", "AUROC"),
             [
-                (one["label"], one["text"], one["spearman"], one["flipped"], estimate(one["auroc"]))
+                (
+                    one["label"],
+                    one["role"],
+                    one["text"],
+                    one["spearman"],
+                    one["flipped"],
+                    estimate(one["auroc"]),
+                )
                 for one in result.sensitivity
             ],
             widest="phrase alone",
@@ -126,22 +119,57 @@ def _text(result: ZeroShotResult, unheeded: bool) -> Iterator[Renderable]:
         yield f"{result.saved_votes} votes saved."
 
 
-def _ranking(result: ZeroShotResult) -> Iterator[tuple[Any, ...]]:
+def _uncalibrated(result: ZeroShotResult) -> str:
+    said = "the scores are for ranking only, they are not probabilities"
+    if result.calibration is not None:
+        return f"Not calibrated, nothing is labelled: {said}. The notes below say why."
+    return f"Uncalibrated: {said} (--calibrate-where)."
+
+
+def _ranking(result: ZeroShotResult) -> Renderable:
+    """The likeliest images of each class, or of each finding being present."""
+    from embedstore.cli.output import table
+
+    rows = []
     for name in result.classes:
         best = sorted(result.rows, key=lambda row: -row.scores[name])[:_BEST]
-        yield from ((name, rank, row.scores[name], row.id, row.path) for rank, row in enumerate(best, 1))
+        rows += [(name, rank, row.scores[name], row.id, row.path) for rank, row in enumerate(best, 1)]
+    columns = ("rank", "score", "id", "path")
+    if not _are_findings(result):
+        return table(("class", *columns), rows, widest="path")
+    title = "Likeliest present first (score: likeness to 'present' less likeness to 'absent')"
+    return table(("finding", *columns), rows, widest="path", title=title)
 
 
-def _row(row: ZeroShotRow, result: ZeroShotResult) -> tuple[Any, ...]:
-    values = row.probabilities if row.probabilities is not None else row.scores
-    numbers = (values.get(name) for name in result.classes)
-    return (row.id, row.path, *numbers, _label(row))
+def _are_findings(result: ZeroShotResult) -> bool:
+    return any(row.findings for row in result.rows)
+
+
+def _answers(result: ZeroShotResult) -> Renderable:
+    """Probabilities with what is said by them: of each finding present or absent, else the class."""
+    from embedstore.cli.output import table
+
+    shown = result.rows[:_SHOWN]
+    if _are_findings(result):
+        rows = [(row.id, row.path, *(_verdict(row, name) for name in result.classes)) for row in shown]
+        title = "Probability that the finding is present, and what is said"
+        return table(("id", "path", *result.classes), rows, widest="path", title=title)
+    told = [
+        (row.id, row.path, *((row.probabilities or {}).get(name) for name in result.classes), _label(row))
+        for row in shown
+    ]
+    return table(
+        ("id", "path", *result.classes, "label"), told, widest="path", title="Probability of each class"
+    )
+
+
+def _verdict(row: ZeroShotRow, finding: str) -> str:
+    p = (row.probabilities or {}).get(finding, math.nan)
+    return "uncalibrated" if math.isnan(p) else f"{p:.3f} {row.findings[finding] or 'unsure'}"
 
 
 def _label(row: ZeroShotRow) -> str:
-    if row.label is None:
-        return f"({row.reason})"
-    return row.label or "none"
+    return f"({row.reason})" if row.label is None else row.label
 
 
 def metrics_table(metrics: Mapping[str, Any]) -> Renderable:
@@ -152,9 +180,10 @@ def metrics_table(metrics: Mapping[str, Any]) -> Renderable:
     rows = [
         (label, *(estimate(one.get(name)) for name in names), *_counts(one)) for label, one in metrics.items()
     ]
-    return table(("class", *(name.replace("_", " ") for name in names), "images", "patients"), rows)
+    headings = (name.replace("_", " ") for name in names)
+    return table(("class", *headings, "images", "patients", "positives"), rows)
 
 
-def _counts(estimates: Mapping[str, Any]) -> tuple[Any, Any]:
+def _counts(estimates: Mapping[str, Any]) -> tuple[Any, ...]:
     first: Mapping[str, Any] = next(iter(estimates.values()), {})
-    return first.get("n_images"), first.get("n_patients")
+    return first.get("n_images"), first.get("n_patients"), first.get("n_positives")

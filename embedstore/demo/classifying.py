@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.demo.anatomy import FINDINGS
-from embedstore.demo.stage import Films, Stage, film_tile, interval
+from embedstore.demo.stage import Films, Stage, film_tile
 from embedstore.engine.requests import BridgeCard, LabelSetCard, VoteRequest, ZeroShotRequest, ZeroShotResult
-from embedstore.evaluation.intervals import bootstrap
+from embedstore.evaluation.intervals import Estimate, bootstrap
 from embedstore.evaluation.metrics import auroc, balanced_accuracy
-from embedstore.pages.records import Forest, ForestRow, Gallery, Interval, Row, Section, Table
+from embedstore.pages.measured import MEASURED, Found, interval, measured, resting_on
+from embedstore.pages.records import Forest, ForestRow, Gallery, Row, Section, Table
 
 PROMPTS, VOTERS = "prompts.yaml", "voters.yaml"
 _THRESHOLD, _SHOWN = 0.6, 3
@@ -39,28 +41,7 @@ def zero_shot(stage: Stage, films: Films, card: BridgeCard) -> Section:
     )
     position = films.position()
     rows = np.array([position[row.id] for row in result.rows])
-    forest: list[ForestRow] = []
-    table = []
-    for finding in FINDINGS:
-        found = result.metrics[finding]
-        truth, patients, grey = films.truth[finding][rows], films.patients[rows], films.grey[finding][rows]
-        theirs = interval(bootstrap("auroc", auroc, truth, grey, patients))
-        ours = interval(found["auroc"])
-        forest.append(ForestRow(group=finding, label="zero-shot", series="encoder", interval=ours))
-        forest.append(ForestRow(group=finding, label="pixel baseline", series="baseline", interval=theirs))
-        said = [row.findings[finding] for row in result.rows]
-        table.append(
-            (
-                finding,
-                int(truth.sum()),
-                ours,
-                theirs,
-                interval(found["balanced_accuracy"]) if "balanced_accuracy" in found else None,
-                sum(word == "present" for word in said),
-                sum(word == "absent" for word in said),
-                sum(word is None for word in said),
-            )
-        )
+    grey = _by_pixels(films, rows)
     patients_scored = len(set(films.patients[rows].tolist()))
     return Section(
         title="Zero-shot labels",
@@ -68,7 +49,8 @@ def zero_shot(stage: Stage, films: Films, card: BridgeCard) -> Section:
             "No classifier is trained. Each finding is described in words, present and absent; a film is "
             f"scored by which description it is nearer to, over the bridge of site A. Scored: {len(rows)} "
             f"films of {patients_scored} patients of site B; another {stage.n_labelled} patients turned "
-            f"scores into probabilities, and below {_THRESHOLD} the program abstains."
+            f"scores into probabilities, and below {_THRESHOLD} the program abstains; throughout, where the "
+            "scores are not shown to tell those patients apart."
         ),
         command=(
             f'embedstore zeroshot --classes {PROMPTS} --where "{stage.rest_of_b}" '
@@ -76,39 +58,74 @@ def zero_shot(stage: Stage, films: Films, card: BridgeCard) -> Section:
             f"--threshold {_THRESHOLD}"
         ),
         galleries=(_surest(stage, films, result),),
-        forests=(Forest(title="AUROC with 95 % interval, site B", axis="AUROC", rows=tuple(forest)),),
-        tables=(
-            Table(
-                columns=(
-                    "finding",
-                    "positives",
-                    "AUROC",
-                    "pixel baseline: AUROC",
-                    "balanced accuracy at 0.5",
-                    "called present",
-                    "called absent",
-                    "abstained",
-                ),
-                rows=tuple(table),
-                caption=f"Against the truth, {len(rows)} films, {patients_scored} patients",
+        forests=(
+            _forest(
+                "AUROC with 95 % interval, site B",
+                "AUROC",
+                {name: ("zero-shot", result.metrics[name]["auroc"], grey[name]) for name in FINDINGS},
             ),
         ),
-        notes=(_CHOSEN,),
+        tables=(
+            Table(
+                columns=("finding", *MEASURED), rows=_against_truth(result, grey), caption="Against the truth"
+            ),
+            Table(
+                columns=("finding", "called present", "called absent", "abstained"),
+                rows=_called(result),
+                caption=f"What is called, below {_THRESHOLD} nothing",
+            ),
+        ),
+        notes=(_CHOSEN, *(result.calibration or {}).get("notes", ())),
     )
+
+
+def _by_pixels(films: Films, rows: NDArray[np.int64]) -> Mapping[str, Estimate]:
+    """AUROC of the pixel baseline on the same films, by finding."""
+    return {
+        name: bootstrap("auroc", auroc, films.truth[name][rows], films.grey[name][rows], films.patients[rows])
+        for name in FINDINGS
+    }
+
+
+def _forest(title: str, axis: str, told: Mapping[str, tuple[str, Found, Estimate]]) -> Forest:
+    """Finding to (what the encoder's number is called, the number, the pixel baseline's)."""
+    rows = []
+    for finding, (label, ours, theirs) in told.items():
+        rows.append(ForestRow(group=finding, label=label, series="encoder", interval=interval(ours)))
+        rows.append(
+            ForestRow(group=finding, label="pixel baseline", series="baseline", interval=interval(theirs))
+        )
+    note = resting_on([(finding, theirs) for finding, (_, _, theirs) in told.items()])
+    return Forest(title=title, axis=axis, rows=tuple(rows), note=note)
+
+
+def _against_truth(result: ZeroShotResult, grey: Mapping[str, Estimate]) -> tuple[Row, ...]:
+    rows: list[Row] = []
+    for finding in FINDINGS:
+        found = result.metrics[finding]
+        rows.append(measured(f"{finding}: AUROC", found["auroc"]))
+        rows.append(measured(f"{finding}: AUROC, pixel baseline", grey[finding]))
+        if "balanced_accuracy" in found:
+            rows.append(measured(f"{finding}: balanced accuracy at 0.5", found["balanced_accuracy"]))
+    return tuple(rows)
+
+
+def _called(result: ZeroShotResult) -> tuple[Row, ...]:
+    said = {finding: Counter(row.findings[finding] for row in result.rows) for finding in FINDINGS}
+    return tuple((name, words["present"], words["absent"], words[None]) for name, words in said.items())
 
 
 def _surest(stage: Stage, films: Films, result: ZeroShotResult) -> Gallery:
     position = films.position()
     tiles = []
     for finding in FINDINGS:
-        shown = [row for row in result.rows if row.probabilities is not None]
-        shown.sort(key=lambda row: -(row.probabilities or {})[finding])
-        for row in shown[:_SHOWN]:
-            item = films.items[position[row.id]]
-            tile = film_tile(
-                item, stage.picture(item), wanted=finding, score=(row.probabilities or {})[finding]
-            )
-            tiles.append(tile)
+        told = [(row.probabilities or {}).get(finding, math.nan) for row in result.rows]
+        likeliest = sorted(
+            (-p, row.id) for p, row in zip(told, result.rows, strict=True) if not math.isnan(p)
+        )
+        for p, item_id in likeliest[:_SHOWN]:
+            item = films.items[position[item_id]]
+            tiles.append(film_tile(item, stage.picture(item), wanted=finding, score=-p))
     return Gallery(
         title="Highest probability of each finding",
         text="Three films each of " + ", ".join(FINDINGS) + "; the number is the calibrated probability.",
@@ -118,9 +135,9 @@ def _surest(stage: Stage, films: Films, result: ZeroShotResult) -> Gallery:
 
 def weak_labels(stage: Stage, films: Films) -> Section:
     """Votes of report rules, prompts and neighbours on site B, fused; the truth only judges."""
-    forest: list[ForestRow] = []
+    told: dict[str, tuple[str, Found, Estimate]] = {}
     fused: list[Row] = []
-    voters: list[Row] = []
+    cards: list[LabelSetCard] = []
     for finding in FINDINGS:
         request = VoteRequest(voters=stage.folder / VOTERS, label_set=finding, where=stage.rest_of_b)
         stage.store.run_votes(request, stage.progress)
@@ -129,11 +146,10 @@ def weak_labels(stage: Stage, films: Films) -> Section:
         labels.parent.mkdir(exist_ok=True)
         stage.store.export_labels(finding, labels)
         stage.store.export_labels(finding, labels.with_suffix(".parquet"))
-        ours, majority, grey, ranked = _judged(labels, films, finding)
-        forest.append(ForestRow(group=finding, label="fused", series="encoder", interval=ours))
-        forest.append(ForestRow(group=finding, label="pixel baseline", series="baseline", interval=grey))
-        fused.append((finding, card.items, ours, majority, grey, ranked))
-        voters += _voter_rows(card)
+        judged = _judged(labels, films, finding)
+        told[finding] = ("fused", judged["fused label"], judged["pixel baseline"])
+        fused += [measured(f"{finding}: {name}", found) for name, found in judged.items()]
+        cards.append(card)
     return Section(
         title="A weakly labelled dataset",
         lead=(
@@ -145,40 +161,16 @@ def weak_labels(stage: Stage, films: Films) -> Section:
         ),
         command=(
             f'embedstore label run {VOTERS} --label-set effusion --where "{stage.rest_of_b}" && '
-            "embedstore label model effusion && embedstore label export effusion --out effusion.csv"
+            "embedstore label model effusion && embedstore label export effusion effusion.csv"
         ),
-        forests=(
-            Forest(
-                title="Balanced accuracy with 95 % interval, site B",
-                axis="balanced accuracy",
-                rows=tuple(forest),
-            ),
-        ),
+        forests=(_forest("Balanced accuracy with 95 % interval, site B", "balanced accuracy", told),),
         tables=(
             Table(
-                columns=(
-                    "finding",
-                    "films",
-                    "fused label",
-                    "majority (a tie is absent)",
-                    "pixel baseline",
-                    "fused probability: AUROC",
-                ),
+                columns=("finding", *MEASURED),
                 rows=tuple(fused),
-                caption="Balanced accuracy against the truth (chance is 0.5)",
+                caption="Balanced accuracy against the truth (chance is 0.5; a tie of the majority: absent)",
             ),
-            Table(
-                columns=(
-                    "finding",
-                    "voter",
-                    "voted on",
-                    "of films",
-                    "disagrees with another",
-                    "accuracy where it voted",
-                ),
-                rows=tuple(voters),
-                caption="The voters",
-            ),
+            *_voter_tables(cards),
         ),
         notes=(
             _CHOSEN,
@@ -187,37 +179,36 @@ def weak_labels(stage: Stage, films: Films) -> Section:
     )
 
 
-def _judged(labels: Path, films: Films, finding: str) -> tuple[Interval, Interval, Interval, Interval]:
-    """Balanced accuracy of fused label, majority vote (a tie is absent), pixel baseline; AUROC of the fused
-    probability."""
+def _judged(labels: Path, films: Films, finding: str) -> Mapping[str, Estimate]:
+    """Balanced accuracy of fused label, majority vote, pixel baseline; AUROC of the fused probability."""
     with labels.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     position = films.position()
     at = np.array([position[int(row["id"])] for row in rows])
     truth, patients = films.truth[finding][at], films.patients[at]
-
-    def judge(said: NDArray[Any]) -> Interval:
-        return interval(
-            bootstrap("balanced_accuracy", balanced_accuracy, truth, said.astype(np.int64), patients)
-        )
-
-    fused = judge(np.array([row["label"] == "present" for row in rows]))
-    majority = judge(np.array([row["majority"] == "present" for row in rows]))
     share = films.truth[finding][films.rows("A")].mean()
+    said = {
+        "fused label": np.array([row["label"] == "present" for row in rows]),
+        "majority": np.array([row["majority"] == "present" for row in rows]),
+        "pixel baseline": films.grey[finding][at] >= share,
+    }
     probability = np.array([float(row["p_present"]) for row in rows])
-    ranked = interval(bootstrap("auroc", auroc, truth, probability, patients))
-    return fused, majority, judge(films.grey[finding][at] >= share), ranked
+    return {
+        name: bootstrap("balanced_accuracy", balanced_accuracy, truth, one.astype(np.int64), patients)
+        for name, one in said.items()
+    } | {"AUROC of the fused probability": bootstrap("auroc", auroc, truth, probability, patients)}
 
 
-def _voter_rows(card: LabelSetCard) -> list[Row]:
-    return [
-        (
-            card.label_set,
-            voter.voter,
-            voter.voted,
-            voter.coverage,
-            voter.conflict,
-            interval(voter.accuracy) if isinstance(voter.accuracy, Mapping) else None,
-        )
-        for voter in card.voters
-    ]
+def _voter_tables(cards: Sequence[LabelSetCard]) -> tuple[Table, Table]:
+    votes: list[Row] = []
+    right: list[Row] = []
+    for card in cards:
+        for voter in card.voters:
+            name = f"{card.label_set}: {voter.voter}"
+            votes.append((name, voter.voted, voter.coverage, voter.conflict))
+            right += [measured(name, voter.accuracy)] if voter.accuracy else []
+    columns = ("voter", "voted on", "of films", "disagrees with another")
+    return (
+        Table(columns=columns, rows=tuple(votes), caption="The voters"),
+        Table(columns=("voter", *MEASURED), rows=tuple(right), caption="Accuracy of a voter where it voted"),
+    )

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from embedstore.demo.anatomy import FINDINGS
-from embedstore.demo.stage import SITE_B, Films, Stage, interval
+from embedstore.demo.stage import SITE_B, Films, Stage
+from embedstore.engine.evaluation_records import EvaluationDocument
 from embedstore.engine.head_requests import HeadRequest
-from embedstore.engine.requests import HeadReport
-from embedstore.evaluation.intervals import bootstrap
+from embedstore.evaluation.intervals import Estimate, bootstrap
 from embedstore.evaluation.metrics import auroc
-from embedstore.pages.records import Bin, Forest, ForestRow, Interval, Reliability, Row, Section, Table
+from embedstore.pages.evaluation_pictures import reliability_of
+from embedstore.pages.measured import MEASURED, Found, interval, measured, resting_on
+from embedstore.pages.records import Forest, ForestRow, Section, Series, Table
 
 _FILMS = "site in ('A', 'B')"
+_DECIDING = {
+    "balanced_accuracy": "balanced accuracy",
+    "average_precision": "average precision",
+    "brier": "Brier",
+    "ece": "calibration error",
+}
+Reports = Mapping[str, EvaluationDocument]
 
 
 def linear_heads(stage: Stage, films: Films) -> Section:
@@ -25,9 +35,7 @@ def linear_heads(stage: Stage, films: Films) -> Section:
         stage.store.apply_head(card.name, SITE_B)
     at_b = films.rows("B")
     baseline = {
-        name: interval(
-            bootstrap("auroc", auroc, films.truth[name][at_b], films.grey[name][at_b], films.patients[at_b])
-        )
+        name: bootstrap("auroc", auroc, films.truth[name][at_b], films.grey[name][at_b], films.patients[at_b])
         for name in FINDINGS
     }
     any_report = next(iter(reports.values()))
@@ -44,7 +52,9 @@ def linear_heads(stage: Stage, films: Films) -> Section:
             "embedstore head evaluate effusion-1"
         ),
         forests=(_forest(reports, baseline),),
-        reliabilities=tuple(_reliability(name, report) for name, report in reports.items()),
+        reliabilities=tuple(
+            replace(reliability_of(report.findings[0]), title=name) for name, report in reports.items()
+        ),
         tables=_tables(reports, baseline),
         notes=(
             "The order carries over to the other scanner better than the probabilities do: before use "
@@ -53,53 +63,41 @@ def linear_heads(stage: Stage, films: Films) -> Section:
     )
 
 
-def _forest(reports: Mapping[str, HeadReport], baseline: dict[str, Interval]) -> Forest:
+def _forest(reports: Reports, baseline: Mapping[str, Estimate]) -> Forest:
     rows = []
     for name, report in reports.items():
-        ours, shuffled = interval(report.metrics["auroc"]), interval(report.shuffled)
-        rows.append(ForestRow(group=name, label="head", series="encoder", interval=ours))
-        rows.append(ForestRow(group=name, label="pixel baseline", series="baseline", interval=baseline[name]))
-        rows.append(ForestRow(group=name, label="shuffled labels", series="control", interval=shuffled))
-    return Forest(title="AUROC at site B with 95 % interval", axis="AUROC", rows=tuple(rows))
+        told: list[tuple[str, Series, Found]] = [
+            ("head", "encoder", report.metrics["auroc"]),
+            ("pixel baseline", "baseline", baseline[name]),
+        ]
+        if report.shuffled:
+            told.append(("shuffled labels", "control", report.shuffled))
+        rows += [
+            ForestRow(group=name, label=label, series=series, interval=interval(found))
+            for label, series, found in told
+        ]
+    return Forest(
+        title="AUROC at site B with 95 % interval",
+        axis="AUROC",
+        rows=tuple(rows),
+        note=f"{resting_on(list(baseline.items()))}; of shuffled labels, over the shuffles",
+    )
 
 
-def _reliability(name: str, report: HeadReport) -> Reliability:
-    bins = tuple(
-        Bin(predicted=float(row["mean_predicted"]), observed=float(row["observed"]), images=int(row["n"]))
-        for row in report.reliability
-        if row["n"]
-    )
-    return Reliability(title=name, bins=bins, note=f"Brier {interval(report.metrics['brier'])}")
-
-
-def _tables(reports: Mapping[str, HeadReport], baseline: dict[str, Interval]) -> tuple[Table, Table]:
-    ranking = tuple(
-        (
-            name,
-            report.counts["images"],
-            report.counts["patients"],
-            report.counts["positives"],
-            interval(report.metrics["auroc"]),
-            baseline[name],
-            interval(report.shuffled),
-        )
-        for name, report in reports.items()
-    )
-    keys = ("balanced_accuracy", "average_precision", "brier", "ece")
-    deciding: tuple[Row, ...] = tuple(
-        (name, *(interval(report.metrics[key]) for key in keys)) for name, report in reports.items()
-    )
-    named = (
-        "finding",
-        "films",
-        "patients",
-        "positives",
-        "AUROC",
-        "pixel baseline",
-        "shuffled labels (interval over shuffles)",
-    )
-    words = ("finding", "balanced accuracy", "average precision", "Brier", "calibration error")
+def _tables(reports: Reports, baseline: Mapping[str, Estimate]) -> tuple[Table, ...]:
+    ranking, shuffled, deciding = [], [], []
+    for name, report in reports.items():
+        ranking.append(measured(f"{name}, head", report.metrics["auroc"]))
+        ranking.append(measured(f"{name}, pixel baseline", baseline[name]))
+        shuffled += [measured(name, report.shuffled)] if report.shuffled else []
+        deciding += [measured(f"{name}: {words}", report.metrics[key]) for key, words in _DECIDING.items()]
+    columns = ("finding", *MEASURED)
     return (
-        Table(columns=named, rows=ranking, caption="AUROC: fitted at site A, tested at site B"),
-        Table(columns=words, rows=deciding, caption="The heads' probabilities at site B"),
+        Table(columns=columns, rows=tuple(ranking), caption="AUROC: fitted at site A, tested at site B"),
+        Table(
+            columns=columns,
+            rows=tuple(shuffled),
+            caption="AUROC of the same fits to shuffled labels (interval over the shuffles)",
+        ),
+        Table(columns=columns, rows=tuple(deciding), caption="The heads' probabilities at site B"),
     )

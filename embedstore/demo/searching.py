@@ -7,11 +7,13 @@ from numpy.typing import NDArray
 
 from embedstore.contracts.query import Item, Query
 from embedstore.demo.anatomy import FINDINGS
-from embedstore.demo.stage import SITE_A, SITE_B, Films, Stage, film_tile, interval
+from embedstore.demo.stage import SITE_A, SITE_B, Films, Stage, film_tile
 from embedstore.engine.requests import BridgeCard, BridgeRequest
-from embedstore.evaluation.intervals import bootstrap, bootstrap_mean
+from embedstore.evaluation.intervals import Estimate, bootstrap, bootstrap_mean
 from embedstore.evaluation.metrics import auroc
-from embedstore.pages.records import Gallery, Interval, Row, Section, Table, Tile
+from embedstore.learning.bridge_quality import BridgeQuality
+from embedstore.pages.measured import MEASURED, measured
+from embedstore.pages.records import Gallery, Row, Section, Table, Tile
 
 _K, _SHOWN, _SHOWN_REAL = 10, 6, 5
 _REAL_QUERY = "examples_rgb_color.dcm"
@@ -99,36 +101,28 @@ def _similar_table(stage: Stage, films: Films) -> Table:
         near[row, : len(answer.hits)] = [position[hit.item.id] for hit in answer.hits]
         stage.progress("similar cases of every film of site B", done + 1, len(rows_b))
     grey = _nearest_by_pixels(films, rows_a)
-    table = []
+    table: list[Row] = []
     for finding in FINDINGS:
         truth = films.truth[finding]
         asking = rows_b[truth[rows_b] == 1]
-        table.append(
-            (
-                finding,
-                len(asking),
-                _precision(films, truth, asking, near),
-                _precision(films, truth, asking, grey),
-                float(truth[rows_a].mean()),
-            )
-        )
+        for name, found in (("encoder", near), ("pixel baseline", grey)):
+            row = measured(f"{finding}: {name}", _precision(films, truth, asking, found))
+            table.append((*row, float(truth[rows_a].mean())))
     return Table(
-        columns=(
-            "finding of the query",
-            "queries",
-            "encoder: P@10",
-            "pixel baseline: P@10",
-            "chance (share at A)",
-        ),
+        columns=("query with", *MEASURED, "chance"),
         rows=tuple(table),
-        caption="Share of the 10 nearest patients of site A that have the query's finding",
+        caption=(
+            "P@10: share of the 10 nearest patients of site A that have the query's finding; chance is the "
+            "share of all films of site A"
+        ),
     )
 
 
 def _precision(
     films: Films, truth: NDArray[np.int64], asking: NDArray[np.int64], near: NDArray[np.int64]
-) -> Interval:
-    return interval(bootstrap_mean("p_at_10", truth[near[asking]].mean(axis=1), films.patients[asking]))
+) -> Estimate:
+    """Over the queries; a share of answers has no positives."""
+    return bootstrap_mean("p_at_10", truth[near[asking]].mean(axis=1), films.patients[asking])
 
 
 def _nearest_by_pixels(films: Films, among: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -149,7 +143,8 @@ def learn_bridge(stage: Stage) -> BridgeCard:
 def text_search(stage: Stage, films: Films, card: BridgeCard) -> Section:
     """Films of site B by text, over a bridge that was learned at site A; reports by text, directly."""
     galleries: list[Gallery] = []
-    rows: list[Row] = []
+    first: list[Row] = []
+    whole: list[Row] = []
     for text, (finding, side) in TEXTS.items():
         answer = stage.store.search(Query(text=text, where=SITE_B, k=len(films.items), bridge=card.name))
         position = films.position()
@@ -160,7 +155,8 @@ def text_search(stage: Stage, films: Films, card: BridgeCard) -> Section:
             for hit in answer.hits[:_SHOWN]
         ]
         galleries.append(Gallery(title=f"“{text}”", tiles=tuple(tiles)))
-        rows.append((f"“{text}”", *_text_row(films, finding, side, order, scores)))
+        first.append((f"“{text}”", *_first_ten(films, finding, side, order)))
+        whole += _whole_ranking(films, text, finding, order, scores)
     return Section(
         title="Text search",
         lead=(
@@ -170,69 +166,65 @@ def text_search(stage: Stage, films: Films, card: BridgeCard) -> Section:
         ),
         command=f'embedstore search --text "{next(iter(TEXTS))}" --where "site = \'B\'" --html films.html',
         galleries=(*galleries, _report_gallery(stage)),
-        tables=(_text_table(rows), _bridge_table(stage)),
+        tables=(*_text_tables(first, whole), _bridge_table(stage)),
     )
 
 
-def _text_row(
-    films: Films,
-    finding: str,
-    side: str | None,
-    order: NDArray[np.int64],
-    scores: NDArray[np.float64],
-) -> Row:
+def _first_ten(films: Films, finding: str, side: str | None, order: NDArray[np.int64]) -> Row:
     truth = films.truth[finding]
     sides = np.array([str(item.extra.get(f"{finding}_side", "")) for item in films.items])
     near, whole = sides[order[:_K]] == side, sides[order] == side
     sided = f"{int(near.sum())} of {_K} ({float(whole.mean()):.2f})" if side else "–"
-    grey = films.grey[finding]
-    ours = bootstrap("auroc", auroc, truth[order], scores, films.patients[order])
-    theirs = bootstrap("auroc", auroc, truth[order], grey[order], films.patients[order])
+    return (finding, f"{int(truth[order[:_K]].sum())} of {_K}", float(truth[order].mean()), sided)
+
+
+def _whole_ranking(
+    films: Films, text: str, finding: str, order: NDArray[np.int64], scores: NDArray[np.float64]
+) -> list[Row]:
+    truth, patients = films.truth[finding][order], films.patients[order]
+    told = (("", scores), (", by pixels", films.grey[finding][order]))
+    return [
+        measured(f"“{text}”{name}", bootstrap("auroc", auroc, truth, score, patients)) for name, score in told
+    ]
+
+
+def _text_tables(first: list[Row], whole: list[Row]) -> tuple[Table, Table]:
     return (
-        finding,
-        f"{int(truth[order[:_K]].sum())} of {_K}",
-        float(truth[order].mean()),
-        sided,
-        interval(ours),
-        interval(theirs),
-    )
-
-
-def _text_table(rows: list[Row]) -> Table:
-    return Table(
-        columns=(
-            "text",
-            "finding",
-            "of the first ten",
-            "chance",
-            "with the side (chance)",
-            "whole ranking: AUROC",
-            "pixel baseline: AUROC",
+        Table(
+            columns=("text", *MEASURED),
+            rows=tuple(whole),
+            caption=(
+                "AUROC of the whole ranking of site B. The pixel baseline was given the true labels of site "
+                "A; the search was not."
+            ),
         ),
-        rows=tuple(rows),
-        caption="Films of site B. The baseline was given the true labels of site A; the search was not.",
+        Table(
+            columns=("text", "finding", "of the first ten", "chance", "with the side (chance)"),
+            rows=tuple(first),
+            caption="What the first ten answers show",
+        ),
     )
 
 
 def _bridge_table(stage: Stage) -> Table:
-    rows = []
+    rows: list[Row] = []
     for card in stage.store.bridges():
-        quality = card.quality
-        low, high = quality["interval"]
-        shuffled_low, shuffled_high = quality["shuffled_interval"]
-        rows.append(
-            (
-                f"{card.name} ({card.kind})",
-                card.anchors,
-                Interval(value=quality["r_at_10"], low=low, high=high),
-                float(quality["chance"]),
-                Interval(value=quality["shuffled_control"], low=shuffled_low, high=shuffled_high),
-            )
-        )
+        quality = BridgeQuality.from_json(card.quality).to_json()
+        name, chance = f"{card.name} ({card.kind})", float(quality["chance"])
+        for words, key, spread in (
+            (name, "r_at_10", "interval"),
+            (f"{card.name}, shuffled pairs", "shuffled_control", "shuffled_interval"),
+        ):
+            low, high = quality[spread]
+            estimate = {**quality, "value": quality[key], "low": low, "high": high}
+            rows.append((*measured(words, estimate), card.anchors, chance))
     return Table(
-        columns=("bridge", "pairs", "R@10 on patients held out", "chance", "learned from shuffled pairs"),
+        columns=("bridge", *MEASURED, "pairs", "chance"),
         rows=tuple(rows),
-        caption="How often a held-out report finds its own film among the first ten",
+        caption=(
+            "R@10: how often a report of a held-out patient finds its own film among the first ten; beside "
+            "it, of a bridge learned from shuffled pairs"
+        ),
     )
 
 

@@ -18,9 +18,8 @@ from embedstore.demo.gather import Gathered
 from embedstore.engine.requests import Progress
 from embedstore.engine.store import Store
 from embedstore.evaluation.baseline import pixel_features
-from embedstore.evaluation.intervals import Estimate
 from embedstore.learning.heads.logistic import fit_logistic
-from embedstore.pages.records import Chip, Interval, Tile
+from embedstore.pages.records import Chip, Tile
 from embedstore.readers.choose import ReaderSet
 from embedstore.readers.sources import source_at
 from embedstore.settings import Limits
@@ -146,12 +145,3 @@ def film_tile(
     columns = item.columns
     lines = (str(columns["institution"]), f"{columns['modality']}, {columns['model']}")
     return Tile(image=picture, title=str(columns["patient_id"]), lines=lines, chips=tuple(chips), score=score)
-
-
-def interval(found: Estimate | Mapping[str, Any]) -> Interval:
-    """An estimate of the evaluation room, or its JSON, as a page shows it."""
-    plain = found.to_json() if isinstance(found, Estimate) else found
-    value = plain.get("value")
-    if value is None:
-        return Interval(value=float("nan"))
-    return Interval(value=float(value), low=plain.get("low"), high=plain.get("high"))

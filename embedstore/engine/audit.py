@@ -16,6 +16,7 @@ from embedstore.learning.noise import (
     confident_learning,
     contradicting_twins,
     disagreeing,
+    judged_judges,
     neighbour_shares,
     out_of_fold,
 )
@@ -41,10 +42,13 @@ def audit_labels(workspace: Workspace, request: AuditRequest) -> AuditCard:
         raise UsageError(
             f"an audit of '{request.label_set}' needs two classes and two patients; widen --where"
         )
-    learned = confident_learning(y, _told(vectors, y, patients, request.seed))
+    told = _told(vectors, y, patients, request.seed)
+    learned = confident_learning(y, told)
     rows = unit_rows(vectors)
     near, _ = nearest_rows(rows, rows, request.k, (patients, patients))
-    beside = disagreeing(y, neighbour_shares(y, near, len(found.classes)), request.agreement)
+    shares = neighbour_shares(y, near, len(found.classes))
+    beside = disagreeing(y, shares, request.agreement)
+    quality = judged_judges(y, told, shares, patients)
     return AuditCard(
         label_set=request.label_set,
         source=source,
@@ -54,6 +58,8 @@ def audit_labels(workspace: Workspace, request: AuditRequest) -> AuditCard:
         patients=len(np.unique(patients)),
         suspects=_suspects(workspace, found, kept, y, learned, beside),
         twins=_twins(workspace, found, kept, y, rows, request),
+        quality={name: one.estimate.to_json() for name, one in quality.items()},
+        warnings=tuple(one.warning for one in quality.values() if one.warning),
     )
 
 

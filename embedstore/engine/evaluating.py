@@ -25,9 +25,9 @@ from embedstore.engine.evaluation_records import (
     Validation,
 )
 from embedstore.engine.head_report import evaluation_of, report_of
-from embedstore.engine.head_rows import LABEL_PREFIX
 from embedstore.engine.heads import Judged, answers, judged
 from embedstore.engine.requests import HeadReport, Progress, silent
+from embedstore.engine.target_columns import LABEL_PREFIX
 from embedstore.engine.unsealing import unseal
 from embedstore.engine.workspace import Workspace
 from embedstore.errors import UsageError

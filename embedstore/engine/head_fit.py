@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embedstore.engine.anchors import Sparing, spared
 from embedstore.engine.head_requests import Conformal, HeadRequest
 from embedstore.engine.head_rows import HeadRows, Target, labelled
 from embedstore.engine.head_texts import class_texts, prompted_for
 from embedstore.engine.heads import card_of
 from embedstore.engine.requests import HeadCard
 from embedstore.engine.workspace import Workspace
-from embedstore.engine.zeroshot import PromptedSpace, refuse_anchors
+from embedstore.engine.zeroshot import PromptedSpace
 from embedstore.errors import UsageError
-from embedstore.evaluation.splits import Split, split_by_mask, split_by_patient
+from embedstore.evaluation.splits import Split, one_sided, split_by_mask, split_by_patient
 from embedstore.fingerprint import digest
 from embedstore.learning.heads.fit import fit_kind
 from embedstore.learning.heads.kinds import info_of
@@ -52,7 +53,13 @@ def fit_head(workspace: Workspace, request: HeadRequest) -> HeadCard:
         | ({"n_calibration": int(calibration.sum())} if calibration.any() else {}),
     )
     if prompted is not None:
-        refuse_anchors(prompted.bridge, rows.patients[split.test].tolist())
+        how = Sparing(
+            doing="to be tested on",
+            choose="--test-where",
+            filters=(request.test_where,),
+            named="--bridge" if request.bridge else "",
+        )
+        spared(prompted.bridge, rows.patients[split.test].tolist(), how)
     head = _fit(rows.at(train), identity, target, request, prompted)
     recorded = {
         "items": rows.items,
@@ -64,7 +71,11 @@ def fit_head(workspace: Workspace, request: HeadRequest) -> HeadCard:
         catalog.models.save_head(
             head.spec,
             {**head.arrays, **recorded},
-            {**_details(space, rows, target, request), "bridge": _bridge_of(prompted)},
+            {
+                **_details(space, rows, target, request),
+                "bridge": _bridge_of(prompted),
+                "warnings": _one_sided(rows, split, target, classes),
+            },
         )
     return card_of(catalog.models.head(identity.name))
 
@@ -118,7 +129,7 @@ def _free_name(target: str, taken: list[str]) -> str:
 
 def _strata(y: NDArray[Any]) -> NDArray[np.int64] | None:
     if y.dtype.kind != "f":
-        return y.astype(np.int64) if y.ndim == 1 else y.max(axis=1).astype(np.int64)
+        return y.astype(np.int64)
     return None if y.ndim == 1 else y.argmax(axis=1).astype(np.int64)
 
 
@@ -130,6 +141,23 @@ def split_of(workspace: Workspace, rows: HeadRows, request: HeadRequest) -> Spli
         )
     chosen = workspace.catalog.select_items(parse_where(request.test_where), "image")
     return split_by_mask(rows.patients, np.isin(rows.items, chosen))
+
+
+def _one_sided(rows: HeadRows, split: Split, target: Target, classes: tuple[str, ...]) -> list[str]:
+    """What a split that could not bring a class to both sides leaves unlearned or unmeasured."""
+    strata = _strata(rows.y)
+    if target.task not in ("classes", "findings") or strata is None:
+        return []
+    said = []
+    sides = one_sided(split, rows.patients, strata)
+    meanings = ("training side only: nothing is measured of it", "test side only: it cannot be learned")
+    for found, meaning in zip(sides, meanings, strict=True):
+        for value in found:
+            has = (strata == value) if strata.ndim == 1 else (strata[:, value] == 1)
+            people = len(np.unique(rows.patients[has]))
+            noun = "1 patient" if people == 1 else f"{people} patients"
+            said.append(f"'{classes[value]}' ({noun}) is on the {meaning}")
+    return said
 
 
 def _sets(request: HeadRequest) -> Conformal | None:

@@ -13,6 +13,7 @@ from embedstore.contracts.image import F32, I64
 from embedstore.engine.gold import known_classes
 from embedstore.engine.head_labels import labels_from_file
 from embedstore.engine.head_requests import HeadRequest
+from embedstore.engine.target_columns import LABEL_PREFIX, refuse_empty
 from embedstore.engine.workspace import Workspace
 from embedstore.engine.zeroshot import present_absent
 from embedstore.errors import UsageError
@@ -23,7 +24,6 @@ from embedstore.storage.filter_columns import ATTRIBUTE_PREFIX, COLUMNS_BY_NAME
 from embedstore.storage.filters import parse_where
 from embedstore.storage.records import SpaceRow
 
-LABEL_PREFIX = "label:"
 FUSED_AT_LEAST = 0.5
 BAG_COLUMNS = {"path": "path", "series": "series_uid", "study": "study_uid"}
 
@@ -102,6 +102,8 @@ def labelled(
         values = labels_from_file(request.labels, catalog.items(items.tolist()))
         y, classes = _coded(target, values, items)
     else:
+        for one in target.columns if target.label_set is None else ():
+            refuse_empty(workspace, one, column_of(one), items)
         y, classes = values_of(workspace, target, items)
     y = np.where(bad if y.ndim == 1 else bad[:, None], missing_of(y), y)
     known = has_label(y)

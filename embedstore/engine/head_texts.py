@@ -11,14 +11,16 @@ from embedstore.engine.head_requests import HeadRequest
 from embedstore.engine.workspace import Workspace
 from embedstore.engine.zeroshot import PromptedSpace, present_absent, prompt
 from embedstore.errors import UsageError
-from embedstore.learning.prompts import load_prompts
+from embedstore.learning.prompts import find_prompts, load_prompts
 
 
 def prompted_for(workspace: Workspace, request: HeadRequest) -> PromptedSpace:
     """The request's prompts, embedded where the images can meet them. Raises UsageError, BridgeMissing."""
     if request.prompts is None:
         raise UsageError(f"a head of kind '{request.kind}' learns from words too; give --prompts YAML")
-    return prompt(workspace, load_prompts(Path(request.prompts)), request.encoder, request.bridge)
+    return prompt(
+        workspace, load_prompts(find_prompts(Path(request.prompts))), request.encoder, request.bridge
+    )
 
 
 def class_texts(prompted: PromptedSpace, target: str, classes: tuple[str, ...]) -> F32:

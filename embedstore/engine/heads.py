@@ -37,6 +37,7 @@ def card_of(row: StoredHead) -> HeadCard:
         split=spec.split,
         fit={**spec.params, "left_out": row.details.get("left_out", {})},
         created=row.created,
+        warnings=tuple(row.details.get("warnings", ())),
     )
 
 

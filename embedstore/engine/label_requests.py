@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +89,11 @@ class Twins:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditCard:
-    """What an audit found, the most suspect first. source: which labels were audited."""
+    """What an audit found, the most suspect first. source: which labels were audited.
+
+    quality: how well the "classifier" and the "neighbours" tell the labels as given, out of fold, as
+    estimates. warnings: where they cannot be told from chance, and what they suspect means little.
+    """
 
     label_set: str
     source: str
@@ -98,3 +103,5 @@ class AuditCard:
     patients: int
     suspects: tuple[Suspect, ...]
     twins: tuple[Twins, ...]
+    quality: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()

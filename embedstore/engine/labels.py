@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,9 @@ def run_votes(workspace: Workspace, request: VoteRequest, progress: Progress) ->
                 )
             progress("voting", saved, None)
         catalog.end_run(run, {"votes": saved})
-    return label_report(workspace, label_set.name, None)
+    card = label_report(workspace, label_set.name, None)
+    notes = [f"voter '{voter.name}': {note}" for voter in voters for note in voter.notes]
+    return replace(card, warnings=(*notes, *card.warnings))
 
 
 def _cast(

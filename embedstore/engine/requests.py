@@ -299,7 +299,10 @@ class LabelSetCard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadCard:
-    """A recorded head. split: rule and counts. fit: chosen C, inner score, what was left out and why."""
+    """A recorded head. split: rule and counts. fit: chosen C, inner score, what was left out and why.
+
+    warnings: classes that stand on one side of the split only.
+    """
 
     name: str
     target: str
@@ -311,6 +314,7 @@ class HeadCard:
     split: Mapping[str, Any]
     fit: Mapping[str, Any]
     created: str
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

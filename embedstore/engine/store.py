@@ -132,6 +132,13 @@ class Store:
         """PNG or JPEG that fits in size x size pixels; None for a report or when the source is gone."""
         return self._thumbnails.picture(item_id, size, form)
 
+    def picture_of(self, path: Path, size: int = 160, form: Form = "png") -> bytes | None:
+        """PNG or JPEG of an image file that need not be in the store, as `search` reads it.
+
+        None when it cannot be read, and in a de-identified store, whose rules the file has not passed.
+        """
+        return None if self.deidentified else self._thumbnails.of_file(path, size, form)
+
     @cached_property
     def _thumbnails(self) -> Thumbnails:
         from embedstore.engine.thumbnails import Thumbnails

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -14,7 +15,7 @@ from embedstore.contracts.record import Asset, Header
 from embedstore.engine.workspace import Workspace
 from embedstore.errors import EmbedstoreError
 from embedstore.readers.choose import ReaderSet
-from embedstore.readers.sources import source_at
+from embedstore.readers.sources import FileSource, source_at
 
 Form = Literal["png", "jpeg"]
 _QUALITY = 90
@@ -42,6 +43,15 @@ class Thumbnails:
                 continue
         return None
 
+    def of_file(self, path: Path, size: int, form: Form = "png") -> bytes | None:
+        """The first image of a file; None when there is none, or it cannot be read."""
+        try:
+            found = (one for one in self._readers.describe(FileSource.of(path)) if isinstance(one, Asset))
+            asset = next(found, None)
+            return None if asset is None else _encoded(self._fitted(asset, size), form)
+        except (EmbedstoreError, OSError):
+            return None
+
     def grey(self, item_id: int, side: int) -> NDArray[np.uint8] | None:
         """(side, side) grey values whatever the shape of the image; None when no source can be read now."""
         item = self._workspace.catalog.item(item_id)
@@ -57,6 +67,9 @@ class Thumbnails:
         source = source_at(path, self._workspace.settings.limits)
         # By its part key alone: describing again would take another cut than the one it was ingested with.
         asset = Asset(source=source, part=item.part, reader=item.reader, header=Header())
+        return self._fitted(asset, size)
+
+    def _fitted(self, asset: Asset, size: int) -> Picture.Image:
         pixels = np.asarray(self._readers.read(asset, "display").pixels)
         if pixels.ndim == 4:
             pixels = pixels[len(pixels) // 2]

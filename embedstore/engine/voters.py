@@ -1,17 +1,6 @@
 """Voters from a YAML file: report rules, zero-shot prompts, labelled neighbours and metadata, ready to vote.
 
-    label_set: effusion                 # or given on the command line
-    classes: [absent, present]          # optional, this is the default
-    voters:
-      report rules:   {kind: rules}                          # the shipped chest lexicon; or lexicon: FILE
-      prompts:        {kind: zeroshot, prompts: chest.yaml, calibrate_where: "site = 'A'", threshold: 0.8}
-      neighbours:     {kind: neighbours, column: attr.effusion, where: "site = 'A'", k: 5, agreement: 0.8}
-      ordering note:  {kind: metadata, column: study_description, lookup: {pleural tap: present}}
-      a head:         {kind: head, head: effusion-1, threshold: 0.8}     # after: embedstore head apply
-      my own:         {kind: python, file: mine.py, function: vote, needs: [report]}   # with --trust-code
-      installed:      {kind: plugin, plugin: name}           # an entry point of `embedstore.labeling`
-
-`finding` (rules, zeroshot) and `column` (neighbours, `attr.NAME`) are the label set's name unless said.
+What the file may say: `engine.voter_kinds`.
 """
 
 from __future__ import annotations
@@ -27,18 +16,19 @@ from embedstore import discovery
 from embedstore.contracts.labels import LabelingFunction, LabelSet
 from embedstore.engine.requests import ZeroShotRequest
 from embedstore.engine.trusted_code import load_function
+from embedstore.engine.voter_kinds import FILE_KEYS, VOTER_KINDS
 from embedstore.engine.workspace import Workspace
 from embedstore.engine.zeroshot import calibration_for, present_absent, prompt, template_in
-from embedstore.errors import BadInputFile, UsageError
+from embedstore.errors import BadInputFile, NotFound, Refused, UsageError, did_you_mean
 from embedstore.fingerprint import digest
 from embedstore.learning.heads.labels import encode_labels
 from embedstore.learning.judging import FunctionVoter
-from embedstore.learning.lexicon import chest_lexicon, load_lexicon
+from embedstore.learning.lexicon import find_lexicon, load_lexicon
 from embedstore.learning.metadata_voter import MetadataVoter
-from embedstore.learning.prompts import chest_prompts, load_prompts
+from embedstore.learning.prompts import find_prompts, load_prompts
 from embedstore.learning.rules import RuleVoter
 from embedstore.learning.votes import BINARY, KnnVoter, PredictionVoter, ZeroShotVoter
-from embedstore.learning.yaml_file import mapping_of, only_keys, read_mapping
+from embedstore.learning.yaml_file import flag_of, mapping_of, name_of, names_of, only_keys, read_mapping
 from embedstore.storage.filters import parse_where
 
 NEEDS = frozenset({"report", "metadata", "vectors"})
@@ -47,11 +37,12 @@ NEEDS = frozenset({"report", "metadata", "vectors"})
 @dataclass(frozen=True, slots=True, eq=False)
 class Voter:
     """A labelling function under the name its file gives it. barred: patients it must not judge (they taught
-    it); their votes are abstentions."""
+    it); their votes are abstentions. notes: what a reader of its votes should know."""
 
     name: str
     function: LabelingFunction
     barred: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,65 +72,71 @@ def load_voters(
     Raises BadInputFile naming file and voter, Refused for a Python file that is not trusted.
     """
     found = read_mapping(path)
-    only_keys(found, ("label_set", "classes", "voters"), str(path))
+    only_keys(found, FILE_KEYS, str(path))
     name = label_set or found.get("label_set")
     if not isinstance(name, str) or not name.strip():
         raise BadInputFile(f"{path}: 'label_set' is missing; add it, or give --label-set NAME")
-    classes = found.get("classes", list(BINARY))
-    if not isinstance(classes, list) or len(classes) < 2:
-        raise BadInputFile(f"{path}: 'classes': expected a list of at least two names")
-    labels = LabelSet(name=name.strip(), classes=tuple(str(c) for c in classes))
+    classes = names_of(found.get("classes", list(BINARY)), f"{path}: 'classes'")
+    labels = LabelSet(name=name.strip(), classes=classes)
     voters = []
     for voter, told in mapping_of(found.get("voters"), f"{path}: 'voters'").items():
         where = f"{path}: voter '{voter}'"
         told = mapping_of(told, where)
-        build = _BUILDERS.get(str(told.get("kind")))
+        kind = str(told.get("kind"))
+        build = _BUILDERS.get(kind)
         if build is None:
-            raise BadInputFile(f"{where}: 'kind' must be one of {', '.join(_BUILDERS)}")
+            hint = did_you_mean(kind, _BUILDERS)
+            raise BadInputFile(
+                f"{where}: 'kind' is one of {', '.join(_BUILDERS)}, not '{kind}'; {hint}".rstrip("; ")
+            )
         setting = _Setting(workspace, labels, path.parent, encoder, str(voter), told, trusted)
-        only_keys(told, ("kind", *_KEYS[str(told["kind"])]), where)
+        only_keys(told, ("kind", *VOTER_KINDS[kind].keys), where)
         try:
             voters.append(build(setting))
         except (BadInputFile, UsageError) as error:
             raise BadInputFile(f"{where}: {error}") from error
+        except (NotFound, Refused) as error:
+            raise type(error)(f"{where}: {error}") from error
     return labels, tuple(voters)
 
 
+def _no_finding(what: str, finding: str, known: tuple[str, ...]) -> str:
+    return f"{what} has no finding '{finding}'; {did_you_mean(finding, known)}it has: {', '.join(known)}"
+
+
 def _rules(setting: _Setting) -> Voter:
-    path = setting.file("lexicon")
-    lexicon = load_lexicon(path) if path else chest_lexicon()
+    lexicon = load_lexicon(find_lexicon(Path(str(setting.told.get("lexicon", "chest"))), setting.folder))
     finding = str(setting.told.get("finding", setting.label_set.name))
     if finding not in lexicon.findings:
-        raise UsageError(f"the lexicon has no finding '{finding}'; it has: {', '.join(lexicon.findings)}")
+        raise UsageError(_no_finding("the lexicon", finding, lexicon.findings))
     if setting.label_set.classes != BINARY:
         raise UsageError("report rules vote on classes [absent, present] only")
     return Voter(setting.name, RuleVoter(lexicon=lexicon, finding=finding))
 
 
 def _zeroshot(setting: _Setting) -> Voter:
-    path, told = setting.file("prompts"), setting.told
-    template = template_in(setting.workspace, setting.encoder)
-    prompts = load_prompts(path, template) if path else chest_prompts(template)
+    told = setting.told
+    path = find_prompts(Path(str(told.get("prompts", "chest"))), setting.folder)
+    prompts = load_prompts(path, template_in(setting.workspace, setting.encoder))
     prompted = prompt(setting.workspace, prompts, setting.encoder, told.get("bridge"))
     column = None
     if prompts.kind == "findings":
         finding = str(told.get("finding", setting.label_set.name))
         if finding not in prompts.classes:
-            raise UsageError(
-                f"the prompts have no finding '{finding}'; they have: {', '.join(prompts.classes)}"
-            )
+            raise UsageError(_no_finding("the prompt set", finding, prompts.classes))
         column = prompts.classes.index(finding)
     elif prompts.classes != setting.label_set.classes:
         raise UsageError("the prompts' classes are not those of the label set")
     request = ZeroShotRequest(
-        classes=path or Path("chest.yaml"),
+        classes=path,
         calibrate_where=told.get("calibrate_where"),
         truth=told.get("truth"),
+        bridge=told.get("bridge"),
     )
     prevalence = told.get("prevalence")
     if prevalence is not None and prompts.kind == "classes":
         raise UsageError("'prevalence' is for findings, which are present or absent")
-    calibration, taught = calibration_for(setting.workspace, prompted, request, prevalence)
+    calibration, taught = calibration_for(setting.workspace, prompted, request, prevalence, voter=True)
     identity = [prompts.sha256, prompted.bridge.name if prompted.bridge else None, told.get("threshold")]
     identity.append(calibration.to_json() if calibration else None)
     voter = ZeroShotVoter(
@@ -152,7 +149,9 @@ def _zeroshot(setting: _Setting) -> Voter:
         to_joint=prompted.to_joint,
     )
     anchors = prompted.bridge.anchor_patients if prompted.bridge else frozenset[str]()
-    return Voter(setting.name, voter, anchors | taught)
+    own = prompts.classes[column] if column is not None else ""
+    notes = tuple(note for note in (calibration.notes if calibration else ()) if note.startswith(own))
+    return Voter(setting.name, voter, anchors | taught, notes)
 
 
 def _neighbours(setting: _Setting) -> Voter:
@@ -166,7 +165,16 @@ def _neighbours(setting: _Setting) -> Voter:
     labels = present_absent(values) if binary else encode_labels(values, setting.label_set.classes)[0]
     known = labels >= 0
     if not known.any():
-        raise UsageError(f"no image has a label in column '{column}' to be a neighbour's")
+        said = any(value not in (None, "") for value in values)
+        there = (
+            f"values, but none that is a class ({', '.join(setting.label_set.classes)})"
+            if said
+            else "no value"
+        )
+        raise UsageError(
+            f"column '{column}' has {there} among the {len(items)} images that may be neighbours; "
+            "name another 'column' or 'where'" + (", or its values as 'classes'" if said else "")
+        )
     voter = KnnVoter(
         label_set=setting.label_set,
         vectors=vectors[known],
@@ -174,7 +182,7 @@ def _neighbours(setting: _Setting) -> Voter:
         patients=np.array(catalog.patient_groups(items))[known],
         k=int(told.get("k", 5)),
         agreement=float(told.get("agreement", 0.8)),
-        balanced=told.get("balanced", False) is True,
+        balanced=flag_of(told.get("balanced", False), "'balanced'"),
     )
     return Voter(setting.name, voter)
 
@@ -186,7 +194,9 @@ def _metadata(setting: _Setting) -> Voter:
     voter = MetadataVoter(
         label_set=setting.label_set,
         column=str(told["column"]),
-        lookup={str(value): str(said) for value, said in told["lookup"].items()},
+        lookup={
+            name_of(value, "'lookup'"): name_of(said, "'lookup'") for value, said in told["lookup"].items()
+        },
         default=None if told.get("default") is None else str(told["default"]),
         name=setting.name,
     )
@@ -251,13 +261,4 @@ _BUILDERS: Mapping[str, Callable[[_Setting], Voter]] = {
     "head": _head,
     "python": _python,
     "plugin": _plugin,
-}
-_KEYS: Mapping[str, tuple[str, ...]] = {
-    "rules": ("lexicon", "finding"),
-    "zeroshot": ("prompts", "finding", "bridge", "calibrate_where", "truth", "prevalence", "threshold"),
-    "neighbours": ("column", "where", "k", "agreement", "balanced"),
-    "metadata": ("column", "lookup", "default"),
-    "head": ("head", "threshold"),
-    "python": ("file", "function", "needs", "columns"),
-    "plugin": ("plugin",),
 }

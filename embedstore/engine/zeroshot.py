@@ -7,18 +7,20 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from embedstore.contracts.image import F32, I64
 from embedstore.contracts.labels import LabelSet, Vote
+from embedstore.engine.anchors import Sparing, spared
 from embedstore.engine.bridges import OpenBridge, bridge_between
 from embedstore.engine.requests import ZeroShotRequest, ZeroShotResult, ZeroShotRow
 from embedstore.engine.workspace import Workspace
 from embedstore.engine.zeroshot_report import abstaining, judged, told_wordings
-from embedstore.errors import LeakageRefused, UsageError
+from embedstore.errors import UsageError
 from embedstore.fingerprint import digest
-from embedstore.learning.calibrate import Calibration, fit_calibration
+from embedstore.learning.calibrate import Calibration, doubts, fit_calibration
 from embedstore.learning.heads.labels import encode_labels
-from embedstore.learning.prompts import PromptSet, Prototypes, load_prompts
+from embedstore.learning.prompts import PromptSet, Prototypes, find_prompts, load_prompts
 from embedstore.learning.sensitivity import wordings
 from embedstore.learning.zeroshot import Decisions, class_scores, decide
 from embedstore.storage.filters import parse_where
@@ -84,14 +86,15 @@ def zeroshot(workspace: Workspace, request: ZeroShotRequest) -> ZeroShotResult:
     """
     prompted = prompt(
         workspace,
-        load_prompts(request.classes, template_in(workspace, request.encoder)),
+        load_prompts(find_prompts(request.classes), template_in(workspace, request.encoder)),
         request.encoder,
         request.bridge,
     )
     calibration, calibrated_on = calibration_for(workspace, prompted, request)
     items, vectors, patients = _scored(workspace, prompted, request, calibrated_on)
     scores = prompted.scores(vectors)
-    probabilities = calibration.probabilities(scores) if calibration else None
+    calibrated = calibration is not None and calibration.usable
+    probabilities = calibration.probabilities(scores) if calibration and calibrated else None
     decisions = decide(prompted.prompts.kind, scores, probabilities, request.threshold)
     shown = workspace.catalog.columns(items, ["path", "patient"])
     rows = _rows(prompted.prompts, items, shown, scores, probabilities, decisions)
@@ -108,75 +111,101 @@ def zeroshot(workspace: Workspace, request: ZeroShotRequest) -> ZeroShotResult:
     )
     return ZeroShotResult(
         classes=prompted.prompts.classes,
-        calibrated=calibration is not None,
+        calibrated=calibrated,
         space=prompted.space.fingerprint,
         bridge=prompted.bridge.summary if prompted.bridge else None,
         rows=rows,
         metrics=judged(prompted.prompts, scores, probabilities, truth, groups),
         saved_votes=saved,
-        use="ranking and labels" if calibration else "ranking only",
+        use="ranking and labels" if calibrated else "ranking only",
         calibration=calibration.to_json() if calibration else None,
         abstention=abstaining(prompted.prompts, probabilities, truth, groups),
         sensitivity=sensitivity,
     )
 
 
-def refuse_anchors(bridge: OpenBridge | None, patients: list[str]) -> None:
-    """Raise LeakageRefused when patients to be scored taught the bridge."""
-    if bridge is None:
-        return
-    shared = bridge.anchor_patients.intersection(patients)
-    if shared:
-        raise LeakageRefused(
-            f"{len(shared)} of the patients to be scored taught bridge '{bridge.name}'; choose others with "
-            "--where, add --exclude-anchors, or fit a bridge on others: embedstore bridge fit --where"
-        )
-
-
 def _scored(
     workspace: Workspace, prompted: PromptedSpace, request: ZeroShotRequest, calibrated_on: frozenset[str]
 ) -> tuple[I64, F32, list[str]]:
-    catalog = workspace.catalog
-    where = parse_where(request.where) if request.where else None
-    items, vectors = catalog.item_vectors(prompted.space.id, catalog.select_items(where, "image"))
-    patients = catalog.patient_groups(items)
-    anchors = prompted.bridge.anchor_patients if prompted.bridge else frozenset[str]()
-    left_out = calibrated_on | (anchors if request.exclude_anchors else frozenset())
-    kept = np.array([patient not in left_out for patient in patients], bool)
-    items, vectors = items[kept], vectors[kept]
-    patients = [patient for patient, keep in zip(patients, kept, strict=True) if keep]
-    refuse_anchors(prompted.bridge, patients)
-    if not len(items):
+    found = _embedded(workspace, prompted, request.where)
+    found = found.at([patient not in calibrated_on for patient in found.patients])
+    if not len(found.items):
         raise UsageError("no image is left to score; widen --where")
-    return items, vectors, patients
+    how = Sparing(
+        doing="to be scored",
+        choose="--where",
+        filters=(request.where,),
+        exclude=request.exclude_anchors,
+        named="--bridge" if request.bridge else "",
+    )
+    found = found.at(spared(prompted.bridge, found.patients, how))
+    return found.items, found.vectors, found.patients
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Embedded:
+    """Images with their vectors, and whose they are."""
+
+    items: I64
+    vectors: F32
+    patients: list[str]
+
+    def at(self, kept: ArrayLike) -> _Embedded:
+        rows = np.flatnonzero(np.asarray(kept, dtype=bool))
+        return _Embedded(self.items[rows], self.vectors[rows], [self.patients[row] for row in rows])
+
+
+def _embedded(workspace: Workspace, prompted: PromptedSpace, where: str | None) -> _Embedded:
+    catalog = workspace.catalog
+    chosen = catalog.select_items(parse_where(where) if where else None, "image")
+    items, vectors = catalog.item_vectors(prompted.space.id, chosen)
+    return _Embedded(items, vectors, catalog.patient_groups(items))
 
 
 def calibration_for(
-    workspace: Workspace, prompted: PromptedSpace, request: ZeroShotRequest, prevalence: float | None = None
+    workspace: Workspace,
+    prompted: PromptedSpace,
+    request: ZeroShotRequest,
+    prevalence: float | None = None,
+    *,
+    voter: bool = False,
 ) -> tuple[Calibration | None, frozenset[str]]:
     """The calibration the request asks for, and the patients it was learned from; (None, nobody) without.
 
-    prevalence: of each finding (each class) in place of the one among the labelled images.
+    prevalence: of each finding (each class) in place of the one among the labelled images. voter: a weak
+    voter may vote, a label model learns how far to trust it: what its scores are not shown to tell is noted.
+    Else it stays uncalibrated.
     """
     if request.calibrate_where is None:
         return None, frozenset()
-    catalog = workspace.catalog
-    items = catalog.select_items(parse_where(request.calibrate_where), "image")
-    items, vectors = catalog.item_vectors(prompted.space.id, items)
-    patients = catalog.patient_groups(items)
-    refuse_anchors(prompted.bridge, patients)
-    truth = truth_of(workspace, prompted.prompts, items, request.truth)
+    found = _embedded(workspace, prompted, request.calibrate_where)
+    how = Sparing(
+        doing="to calibrate on",
+        choose="'calibrate_where'" if voter else "--calibrate-where",
+        filters=(request.calibrate_where,) if voter else (request.where, request.calibrate_where),
+        exclude=None if voter else request.exclude_anchors,
+        named=("'bridge'" if voter else "--bridge") if request.bridge else "",
+    )
+    found = found.at(spared(prompted.bridge, found.patients, how))
+    truth = truth_of(workspace, prompted.prompts, found.items, request.truth)
     if truth is None or not (truth >= 0).any():
         raise UsageError(
             "none of the images to calibrate on has a known truth; name its column with --truth, or ingest "
             "labels with --metadata CSV (a column per finding, 0 or 1)"
         )
-    prompts = prompted.prompts
-    prior = None if prevalence is None else np.full(len(prompts.classes), prevalence)
+    prompts, scores = prompted.prompts, prompted.scores(found.vectors)
     fitted = fit_calibration(
-        prompts.kind, prompted.scores(vectors), truth, prior=prior, names=prompts.classes
+        prompts.kind,
+        scores,
+        truth,
+        prior=None if prevalence is None else np.full(len(prompts.classes), prevalence),
+        names=prompts.classes,
+        patients=None if voter else found.patients,
     )
-    return fitted, frozenset(patients)
+    if voter:
+        doubted = doubts(prompts.kind, scores, truth, prompts.classes, found.patients)
+        fitted = replace(fitted, notes=(*fitted.notes, *doubted))
+    return fitted, frozenset(found.patients)
 
 
 def truth_of(workspace: Workspace, prompts: PromptSet, items: I64, column: str | None) -> I64 | None:

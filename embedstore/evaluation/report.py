@@ -104,12 +104,16 @@ def evaluate(
     if not binary:
         estimates.insert(2, estimate("accuracy", metrics.accuracy, said))
     dropped = int(np.sum(~kept))
+    unseen = [name for number, name in enumerate(classes) if not (truth == number).any()]
     return Evaluation(
         classes=tuple(classes),
         estimates=tuple(estimates),
         reliability=reliability(truth, scores, people) if binary else (),
         dropped=dropped,
-        notes=_notes(estimates, dropped),
+        notes=(
+            *(f"no row is of class '{name}': nothing is measured of it" for name in unseen),
+            *_notes(estimates, dropped),
+        ),
     )
 
 

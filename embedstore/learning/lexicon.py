@@ -34,7 +34,7 @@ from typing import Any
 from embedstore.errors import BadInputFile
 from embedstore.fingerprint import digest
 from embedstore.learning.phrases import Phrase, PhraseTable
-from embedstore.learning.yaml_file import mapping_of, only_keys, phrases_of, read_mapping
+from embedstore.learning.yaml_file import find_yaml, mapping_of, only_keys, phrases_of, read_mapping
 
 SHIPPED = Path(__file__).parent / "lexicons"
 CUES = (
@@ -90,6 +90,11 @@ class Lexicon:
     def findings(self) -> tuple[str, ...]:
         """Names of the findings, in the file's order."""
         return tuple(entry.name for entry in self.entries)
+
+
+def find_lexicon(named: Path, folder: Path = Path()) -> Path:
+    """The file of a lexicon, or the shipped one of that name ("chest"). Raises NotFound naming them."""
+    return find_yaml(named, folder, SHIPPED, "lexicon")
 
 
 def load_lexicon(path: Path) -> Lexicon:

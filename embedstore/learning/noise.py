@@ -14,9 +14,12 @@ from numpy.typing import NDArray
 from embedstore.contracts.image import F32, I64
 from embedstore.errors import UsageError
 from embedstore.evaluation.arrays import F64, Groups, group_codes, same_length
+from embedstore.evaluation.intervals import Estimate, bootstrap
+from embedstore.evaluation.metrics import auroc, balanced_accuracy, macro_auroc
 from embedstore.evaluation.splits import patient_folds
 
 _LEAST_PER_CLASS = 2
+_RESAMPLES = 500
 Mask = NDArray[np.bool_]
 
 
@@ -100,6 +103,46 @@ def disagreeing(labels: NDArray[Any], shares: NDArray[Any], agreement: float = 0
     best = found.argmax(axis=1).astype(np.int64)
     suspect = (best != given) & (found.max(axis=1) >= agreement - 1e-9)
     return Doubts(suspect=suspect, suggested=best, score=found[np.arange(len(given)), given])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judge:
+    """How well what doubts the labels tells them. warning: where its doubts mean little, else ""."""
+
+    estimate: Estimate
+    warning: str
+
+
+def judged_judges(
+    labels: NDArray[Any], probabilities: NDArray[Any], shares: NDArray[Any], patients: Groups
+) -> dict[str, Judge]:
+    """The quality of the out-of-fold classifier (AUROC) and of the neighbours (balanced accuracy).
+
+    labels: (n,) as given, wrong ones and all; no other are known. probabilities, shares: (n, K) of those two.
+    """
+    given = np.asarray(labels, dtype=np.int64)
+    present, y = np.unique(given, return_inverse=True)
+    told = np.asarray(probabilities)[:, present]
+    binary = len(present) == 2
+    name, metric = ("auroc", auroc) if binary else ("macro_auroc", macro_auroc)
+    classifier = bootstrap(name, metric, y, told[:, 1] if binary else told, patients, resamples=_RESAMPLES)
+    nearest = np.asarray(shares)[:, present].argmax(axis=1)
+    neighbours = bootstrap("balanced_accuracy", balanced_accuracy, y, nearest, patients, resamples=_RESAMPLES)
+    return {
+        "classifier": Judge(estimate=classifier, warning=_doubtful("the classifier", classifier, 0.5)),
+        "neighbours": Judge(
+            estimate=neighbours, warning=_doubtful("the neighbours", neighbours, 1 / len(present))
+        ),
+    }
+
+
+def _doubtful(who: str, found: Estimate, chance: float) -> str:
+    if found.low > chance:
+        return ""
+    return (
+        f"{who} cannot be told from chance ({chance:.2f}) on these labels, "
+        f"{found.metric.replace('_', ' ')} {found}: what is suspected by that means little"
+    )
 
 
 def contradicting_twins(labels: NDArray[Any], neighbours: I64, similarity: NDArray[Any], least: float) -> I64:

@@ -35,7 +35,7 @@ from embedstore.errors import BadInputFile
 from embedstore.fingerprint import digest
 from embedstore.learning.polarity import read_polarity
 from embedstore.learning.vectors import checked_rows, unit_rows
-from embedstore.learning.yaml_file import mapping_of, only_keys, phrases_of, read_mapping
+from embedstore.learning.yaml_file import find_yaml, mapping_of, only_keys, phrases_of, read_mapping
 
 PromptKind = Literal["classes", "findings"]
 SHIPPED = Path(__file__).parent / "prompt_sets"
@@ -90,6 +90,11 @@ class PromptSet:
 
 def _mean(rows: F32, at: Mapping[str, int], texts: tuple[str, ...]) -> F32:
     return np.asarray(rows[[at[text] for text in texts]].mean(axis=0), dtype=np.float32)
+
+
+def find_prompts(named: Path, folder: Path = Path()) -> Path:
+    """The file of a prompt set, or the shipped one of that name ("chest"). Raises NotFound naming them."""
+    return find_yaml(named, folder, SHIPPED, "prompt set")
 
 
 def load_prompts(path: Path, template: str = "{}") -> PromptSet:

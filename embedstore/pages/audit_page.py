@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from embedstore.engine.label_requests import AuditCard, Suspect, Twins
 from embedstore.pages.contact_sheet import Thumbnails
+from embedstore.pages.measured import shown
 from embedstore.pages.records import Chip, Gallery, Tile
 from embedstore.pages.render import render
 
@@ -35,6 +39,17 @@ def _facts(audit: AuditCard) -> tuple[tuple[str, str], ...]:
         ("Labels", f"{audit.source}: {', '.join(audit.classes)}"),
         ("Audited", f"{audit.images} images of {audit.patients} patients, by the vectors of {audit.encoder}"),
         ("Suspected", f"{len(audit.suspects)} labels; {len(audit.twins)} pairs of like images differ"),
+        *((f"By the {name}", _quality(one)) for name, one in audit.quality.items()),
+        *(("Warning", warning) for warning in audit.warnings),
+    )
+
+
+def _quality(found: Mapping[str, Any]) -> str:
+    """How well a judge tells the labels, with what that rests on."""
+    positives = "" if found["n_positives"] is None else f", {found['n_positives']} positives"
+    return (
+        f"{found['metric'].replace('_', ' ')} {shown(found)} on patients not seen: "
+        f"{found['n_images']} images, {found['n_patients']} patients{positives}; {found['method']}"
     )
 
 

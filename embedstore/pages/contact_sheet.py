@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from embedstore.contracts.query import Answer, Hit, Item, Query
@@ -41,25 +42,28 @@ class _Sheet:
     made: str
 
 
-def contact_sheet(answer: Answer, thumbnails: Thumbnails) -> str:
+def contact_sheet(answer: Answer, thumbnails: Thumbnails, asked: bytes | None = None) -> str:
     """One self-contained HTML page: no script, nothing fetched, every text escaped.
 
-    thumbnails: pictures at any size; at least 320 pixels are shown.
+    thumbnails: pictures at any size; at least 320 pixels are shown. asked: the picture of a query by file.
     """
-    shown = answer.query.like
-    picture = thumbnails(shown) if shown is not None else None
-    query = Tile(image=picture, title=f"Item {shown}", lines=("the query",)) if picture else None
     marked = any("SYNTHETIC" in str(v) for hit in answer.hits for v in hit.item.columns.values())
     sheet = _Sheet(
         title=_title(answer.query),
         summary=_summary(answer),
         synthetic=_SYNTHETIC if marked else "",
-        query=query,
+        query=_query(answer.query, thumbnails, asked),
         facts=tuple(_facts(answer)),
-        cards=tuple(_card(hit, thumbnails) for hit in answer.hits),
+        cards=tuple(_card(hit, thumbnails, answer.query.like) for hit in answer.hits),
         made=_made(),
     )
     return render("contact_sheet.html", sheet=sheet)
+
+
+def _query(query: Query, thumbnails: Thumbnails, asked: bytes | None) -> Tile | None:
+    picture = asked if query.like is None else thumbnails(query.like)
+    title = PurePath(query.image).name if query.image is not None else f"Item {query.like}"
+    return Tile(image=picture, title=title, lines=("the query",)) if picture else None
 
 
 def _title(query: Query) -> str:
@@ -90,8 +94,9 @@ def _facts(answer: Answer) -> list[tuple[str, str]]:
     return facts
 
 
-def _card(hit: Hit, thumbnails: Thumbnails) -> _Card:
+def _card(hit: Hit, thumbnails: Thumbnails, like: int | None) -> _Card:
     item = hit.item
+    own = ("the query itself",) if item.id == like else ()
     is_image = item.kind == "image"
     return _Card(
         rank=hit.rank,
@@ -99,7 +104,7 @@ def _card(hit: Hit, thumbnails: Thumbnails) -> _Card:
         is_image=is_image,
         image=thumbnails(item.id) if is_image else None,
         title=item.patient if item.patient_known else "patient unknown",
-        lines=(*_lines(item), *(f"report: {name} {said}" for name, said in hit.says.items())),
+        lines=(*own, *_lines(item), *(f"report: {name} {said}" for name, said in hit.says.items())),
         report=item.report or "",
         columns=tuple(_columns(item)),
     )

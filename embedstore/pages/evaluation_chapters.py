@@ -9,9 +9,8 @@ from embedstore.engine.evaluation_records import EvaluationDocument, FindingView
 from embedstore.evaluation.comparison import Comparison
 from embedstore.evaluation.intervals import Estimate
 from embedstore.pages.evaluation_pictures import finding_plots, reliability_of
-from embedstore.pages.records import Cell, Interval, Row, Section, Table
-
-MEASURED = ("value [95 % interval]", "images", "patients", "positives", "method")
+from embedstore.pages.measured import MEASURED, measured, shown
+from embedstore.pages.records import Row, Section, Table
 
 
 def facts_of(document: EvaluationDocument) -> tuple[tuple[str, str], ...]:
@@ -19,7 +18,7 @@ def facts_of(document: EvaluationDocument) -> tuple[tuple[str, str], ...]:
     name, first = next(iter(document.metrics.items()))
     counts = document.counts
     return (
-        (str(_interval(first)), f"{name}, {document.tested['role']}"),
+        (str(shown(first)), f"{name}, {document.tested['role']}"),
         (str(counts["images"]), "test images"),
         (str(counts["patients"]), f"test patients, {counts['unknown_patients']} of them unknown"),
         (str(counts["positives"]), "positives"),
@@ -37,19 +36,6 @@ def chapters(document: EvaluationDocument) -> tuple[Section, ...]:
         _shortcuts(document),
         _checklist(document),
     )
-
-
-def measured(name: str, found: Estimate | Mapping[str, Any]) -> Row:
-    """A table row of one number with all that backs it; columns `MEASURED` after the name."""
-    plain = found.to_json() if isinstance(found, Estimate) else found
-    counts = (plain["n_images"], plain["n_patients"], plain["n_positives"])
-    return (name, _interval(plain), *counts, plain["method"])
-
-
-def _interval(plain: Mapping[str, Any]) -> Cell:
-    if plain.get("value") is None:
-        return "not defined"
-    return Interval(value=float(plain["value"]), low=plain.get("low"), high=plain.get("high"))
 
 
 def _people(document: EvaluationDocument) -> Section:

@@ -10,11 +10,20 @@ Series = Literal["encoder", "baseline", "control"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """A number with its 95 % interval; low and high are None where there is none."""
+    """A number with its interval at `level`; low and high are None where there is none.
+
+    n_images, n_patients, n_positives: what it rests on, None where that is not known or makes no sense (a
+    ranking has no positives). method: of the interval.
+    """
 
     value: float
     low: float | None = None
     high: float | None = None
+    level: float = 0.95
+    n_images: int | None = None
+    n_patients: int | None = None
+    n_positives: int | None = None
+    method: str = ""
 
     def __str__(self) -> str:
         if self.low is None or self.high is None:
@@ -78,11 +87,12 @@ class ForestRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forest:
-    """Numbers with intervals on one axis, and where chance lies."""
+    """Numbers with intervals on one axis, and where chance lies. note: one line under the picture."""
 
     title: str
     axis: str
     rows: tuple[ForestRow, ...]
+    note: str = ""
     low: float = 0.2
     high: float = 1.0
     chance: float = 0.5

@@ -14,7 +14,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from lark import Lark, Token, Transformer, Tree
 from lark.exceptions import UnexpectedCharacters, UnexpectedEOF, UnexpectedInput, VisitError
 from sqlalchemy import ColumnElement
 
-from embedstore.errors import FilterError
+from embedstore.errors import FilterError, did_you_mean
 from embedstore.storage.filter_columns import ATTRIBUTE_PREFIX, CODES, COLUMNS_BY_NAME
 from embedstore.storage.filter_nodes import (
     And,
@@ -132,8 +131,7 @@ class _Build(Transformer[Token, Node]):
         if name.startswith(ATTRIBUTE_PREFIX):
             return ATTRIBUTE_PREFIX + name.removeprefix(ATTRIBUTE_PREFIX).strip('"')
         if name not in COLUMNS_BY_NAME:
-            near = get_close_matches(name, COLUMNS_BY_NAME, n=1)
-            hint = f"did you mean '{near[0]}'? " if near else ""
+            hint = did_you_mean(name, COLUMNS_BY_NAME)
             raise FilterError(
                 f"no column is called '{name}'; {hint}columns of your own tables are attr.{name}; "
                 f"columns: {', '.join(COLUMNS_BY_NAME)}"

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, and_, bindparam, insert, select, update
 
 from embedstore.contracts.image import F32, I64
 from embedstore.contracts.labels import ABSTAIN, LabelSet, Vote
-from embedstore.errors import NotFound, Refused
+from embedstore.errors import NotFound, Refused, did_you_mean
 from embedstore.storage.database import Database
 from embedstore.storage.label_history import restore_votes, vote_history
 from embedstore.storage.learned import LabelModelRow, NewLabelModel, VoteEvent, VoteTable
@@ -58,7 +58,10 @@ class Labels:
         found = _find_set(connection, name)
         if found is None:
             there = connection.execute(select(LabelSetRow.name).order_by(LabelSetRow.name)).scalars().all()
-            raise NotFound(f"no label set is called '{name}'; there are: {', '.join(there) or 'none yet'}")
+            hint = did_you_mean(name, there)
+            raise NotFound(
+                f"no label set is called '{name}'; {hint}there are: {', '.join(there) or 'none yet'}"
+            )
         return found
 
     def save_votes(self, votes: Sequence[Vote], run_id: int | None = None) -> int:

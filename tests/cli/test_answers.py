@@ -130,11 +130,11 @@ def test_zeroshot_says_that_a_threshold_takes_a_calibration(
     assert "There is no label" not in embedstore("zeroshot", "--classes", classes).out
 
 
-def test_zeroshot_knows_the_shipped_prompts(
+def test_zeroshot_leaves_the_name_of_a_shipped_set_to_the_store(
     fake_store: type[FakeStore], embedstore: Callable[..., Ran]
 ) -> None:
     embedstore("zeroshot", "--classes", "chest")
-    assert fake_store.asked[-1].classes.is_file()
+    assert fake_store.asked[-1].classes == Path("chest")
 
 
 def test_requests_reach_the_store_as_given(

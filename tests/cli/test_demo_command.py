@@ -13,7 +13,8 @@ from embedstore.demo.story import Chapter, Story
 from embedstore.pages.records import Interval
 from tests.cli.conftest import Ran
 
-NUMBER = Interval(value=0.854, low=0.79, high=0.91)
+BACKING = {"level": 0.95, "n_images": 148, "n_patients": 90, "n_positives": 30, "method": "drawn patients"}
+NUMBER = Interval(value=0.854, low=0.79, high=0.91, **BACKING)
 STORY = Story(
     page="story.html",
     store="store",
@@ -23,8 +24,16 @@ STORY = Story(
         Chapter(
             title="Zero-shot",
             text="What it is.\nWhat the table shows.",
-            columns=("finding", "AUROC", "pixel baseline: AUROC", "balanced accuracy", "called present", "n"),
-            rows=(("effusion", NUMBER, NUMBER, NUMBER, 20, 148),),
+            columns=(
+                "finding",
+                "AUROC",
+                "pixel baseline: AUROC",
+                "balanced accuracy",
+                "called present",
+                "n",
+                "method",
+            ),
+            rows=(("effusion", NUMBER, NUMBER, NUMBER, 20, 148, "drawn patients"),),
         ),
         Chapter(title="Caption of a second table", text="", columns=("a", "b"), rows=((1, "\x1b[2J"),)),
         Chapter(title="Kept", text="All of it.", columns=(), rows=()),
@@ -81,6 +90,7 @@ def test_no_number_loses_its_interval(
 ) -> None:
     ran = embedstore("demo", "--folder", tmp_path / "demo")
     assert ran.out.count("0.854 [0.790, 0.910]") == 3
+    assert ran.out.count("Intervals: drawn patients.") == 1
     assert "\x1b" not in ran.out
     assert all(len(line) <= 100 for line in ran.out.splitlines())
     golden(ran.out, file="demo.txt")
@@ -89,4 +99,6 @@ def test_no_number_loses_its_interval(
 def test_demo_json(told: list[Path], embedstore: Callable[..., Ran], tmp_path: Path) -> None:
     document = embedstore("demo", "--folder", tmp_path / "demo", "--json").json
     assert document["page"] == "story.html"
-    assert document["chapters"][0]["rows"][0][1] == {"value": 0.854, "low": 0.79, "high": 0.91}
+    assert document["chapters"][0]["rows"][0][1] == {
+        "value": 0.854, "low": 0.79, "high": 0.91, **BACKING,
+    }  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -91,6 +92,21 @@ def test_every_picture_finds_itself(store: Path, films: Path, embedstore: Callab
         hit = embedstore("search", "--image", path, "-k", "1", "--json").json["hits"][0]
         assert hit["path"] == str(path)
         assert hit["score"] == pytest.approx(1, abs=1e-6)
+
+
+def test_a_contact_sheet_shows_the_picture_that_was_asked_with(
+    store: Path, films: Path, embedstore: Callable[..., Ran], tmp_path: Path
+) -> None:
+    sheet = tmp_path / "sheet.html"
+    picture = re.compile(r'<img src="data:image/jpeg')
+    assert embedstore("search", "--image", films / "film 3.png", "-k", "2", "--html", sheet).status == 0
+    assert len(picture.findall(sheet.read_text(encoding="utf-8"))) == 3
+    ran = embedstore("search", "--like", "3", "-k", "2", "--html", sheet)
+    assert "Hit 1 is the query itself." in ran.out
+    assert sheet.read_text(encoding="utf-8").count("the query itself") == 1
+    own = embedstore("search", "--like", "3", "-k", "1", "--json").json["hits"][0]["patient"]
+    other = embedstore("search", "--like", "3", "--exclude-patient", own, "-k", "2")
+    assert "itself" not in other.out
 
 
 def test_a_filter_leaves_k_when_k_match(store: Path, embedstore: Callable[..., Ran]) -> None:

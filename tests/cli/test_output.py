@@ -59,6 +59,19 @@ def test_a_path_is_cut_at_its_start_and_a_text_at_its_end() -> None:
     assert row.endswith("…")
 
 
+def test_patients_are_cut_in_the_middle_and_stay_apart() -> None:
+    patients = [f"HOSPITAL-OF-A-LONG-NAME/PID-{number:06d}-A" for number in (17, 18, 27)]
+    rows = [(patient, "CR", "x" * 40, "y" * 40, f"/films/{patient}.dcm") for patient in patients]
+    shown = _printed(output.table(("patient", "modality", "label", "says", "path"), rows, widest="path"))
+    cells = [line.split()[0] for line in shown.splitlines() if line.startswith("HOSP")]
+    assert len(set(cells)) == 3
+    assert all("…" in cell and cell.endswith("-A") for cell in cells)
+    assert all(cell_len(line) <= 100 for line in shown.splitlines())
+    alike = [("P" * 60 + middle + "Q" * 60, "z" * 90) for middle in "ab"]
+    shown = _printed(output.table(("patient", "path"), alike, widest="path"))
+    assert all(cell_len(line) <= 100 for line in shown.splitlines())
+
+
 def test_wide_signs_count_twice() -> None:
     shown = _printed(output.table(("path",), [("画像" * 80,)], widest="path"))
     assert max(cell_len(line) for line in shown.splitlines()) <= 100

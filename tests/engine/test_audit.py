@@ -61,6 +61,24 @@ def test_twins_with_different_labels_are_shown(voted):
     assert none.twins == ()
 
 
+def test_an_audit_says_how_well_what_it_rests_on_tells_the_labels(voted):
+    card = voted.audit_labels(AuditRequest(label_set="lit"))
+    classifier, neighbours = card.quality["classifier"], card.quality["neighbours"]
+    assert (classifier["metric"], neighbours["metric"]) == ("auroc", "balanced_accuracy")
+    assert classifier["low"] > 0.9
+    assert (classifier["n_images"], classifier["n_patients"], classifier["n_positives"]) == (60, 30, 20)
+    assert card.warnings == ()
+    # Nothing in the pictures tells the older patients of this cohort: doubts about their labels mean little.
+    voted.say_labels("lit", {n: "present" if (n * 7919) % 3 else "absent" for n in range(1, 61)}, "ana")
+    voted.fit_label_model("lit")
+    card = voted.audit_labels(AuditRequest(label_set="lit"))
+    assert card.suspects
+    assert any(
+        warning.startswith("the classifier cannot be told from chance (0.50)") for warning in card.warnings
+    )
+    assert "means little" in audit_page(card, lambda item: None)
+
+
 def test_what_cannot_be_audited_is_refused(voted):
     with pytest.raises(NotFound, match="no label set"):
         voted.audit_labels(AuditRequest(label_set="ghost"))

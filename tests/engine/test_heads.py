@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import math
+import sqlite3
+from contextlib import closing
 
 import pytest
 
 from embedstore.engine.head_requests import Conformal, HeadRequest
 from embedstore.engine.requests import VoteRequest
 from embedstore.engine.store import Store
-from embedstore.errors import LeakageRefused, UsageError
+from embedstore.errors import LeakageRefused, NotFound, UsageError
+from tests.conftest import REPOSITORY
 
 VOTERS = """
 label_set: {name}
@@ -179,6 +182,65 @@ def test_every_kind_is_fitted_judged_and_applied(filled, tmp_path, kind, metric,
         for row in rows:
             of_patient.setdefault(row["patient"], set()).add(row["p 1"])
         assert all(len(told) == 1 for told in of_patient.values())
+
+
+def test_the_documented_query_finds_what_a_head_predicted(filled, tmp_path):
+    """docs/concepts/labels-and-heads.md, "Predictions", as it stands there."""
+    page = REPOSITORY / "docs" / "concepts" / "labels-and-heads.md"
+    query = page.read_text(encoding="utf-8").split("```sql\n")[1].split("```")[0]
+    card = filled.fit_head(HeadRequest(target="bright", name="effusion-1", test_where="site = 'B'"))
+    assert card.classes[1] == "1"
+    filled.apply_head("effusion-1", out=tmp_path / "answers.csv")
+    with closing(sqlite3.connect(f"file:{filled.path / 'catalog.db'}?mode=ro", uri=True)) as database:
+        found = {row[0]: row[2] for row in database.execute(query)}
+    rows = table_of(tmp_path / "answers.csv")
+    assert list(rows[0]) == ["id", "path", "patient", "p 0", "p 1"]
+    assert {
+        int(row["id"]): pytest.approx(float(row["p 1"])) for row in rows if float(row["p 1"]) >= 0.8
+    } == found
+    assert 0 < len(found) < 60
+
+
+def test_a_class_on_one_side_of_the_split_is_named(filled, tmp_path):
+    """Three patients have 'odd', one has 'single'; the draw would leave both to chance."""
+    names = ["odd"] * 6 + ["single"] * 2 + ["common"] * 30 + ["other"] * 22
+    labels = tmp_path / "labels.csv"
+    labels.write_text("id,label\n" + "".join(f"{n},{name}\n" for n, name in enumerate(names, 1)))
+    for seed in range(3):
+        asked = HeadRequest(target="kind", labels=labels, name=f"four {seed}", seed=seed, test_fraction=0.1)
+        card = filled.fit_head(asked)
+        assert card.warnings == (
+            "'single' (1 patient) is on the training side only: nothing is measured of it",
+        )
+        assert card.fit["n_per_class"]["odd"] == 4
+    report = filled.evaluate_head("four 0")
+    assert "no row is of class 'single': nothing is measured of it" in report.notes
+    by_site = filled.fit_head(HeadRequest(target="kind", labels=labels, test_where="site = 'B'"))
+    assert [warning.split(" ")[0] for warning in by_site.warnings] == ["'odd'", "'single'"]
+    assert filled.fit_head(HeadRequest(target="bright")).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        ("brigth", r"no.* value in column 'brigth'; did you mean 'bright'\? columns with several values: .*"),
+        ("finding", r"columns with several values: .*site.*attr\.bright; label sets: label:lit"),
+        ("lit", r"'lit' is a label set .* give label:lit \(after: embedstore label model lit\)"),
+        ("attr.lit", r"give label:lit"),
+        ("laterality", r"columns with several values: .*attr\.bright"),
+        ("label:lt", r"no label set is called 'lt'; did you mean 'lit'\?"),
+        ("label:lit", r"run: embedstore label model lit"),
+    ],
+)
+def test_a_target_that_is_not_there_is_answered_with_those_that_are(filled, tmp_path, target, says):
+    (tmp_path / "voters.yaml").write_text(VOTERS.format(name="lit"))
+    filled.run_votes(VoteRequest(voters=tmp_path / "voters.yaml"))
+    for asked in (HeadRequest(target=target), HeadRequest(target=target, kind="ridge")):
+        with pytest.raises((UsageError, NotFound), match=says):
+            filled.fit_head(asked)
+    if not target.startswith("label:"):
+        with pytest.raises(UsageError, match=says):
+            filled.fit_head(HeadRequest(target="bright", also=(target,)))
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ voters:
 
 def test_zero_shot_ranks_until_it_is_calibrated(filled, tmp_path):
     prompts = tmp_path / "prompts.yaml"
-    prompts.write_text(PROMPTS)
+    prompts.write_text("findings: {bright: {present: [Lit.], absent: [Unlit.]}}")
     raw = filled.zeroshot(ZeroShotRequest(classes=prompts, where="site = 'B'"))
     assert not raw.calibrated
     assert {row.reason for row in raw.rows} == {"uncalibrated"}
@@ -111,6 +111,28 @@ def test_zero_shot_ranks_until_it_is_calibrated(filled, tmp_path):
     assert told.calibrated
     assert told.saved_votes > 0
     assert all(0 <= row.probabilities["bright"] <= 1 for row in told.rows)
+
+
+def test_what_scores_are_not_shown_to_tell_stays_uncalibrated(filled, tmp_path):
+    """Probabilities would be the base rate, or the wrong way round, in the dress of an answer."""
+    prompts = tmp_path / "prompts.yaml"
+    prompts.write_text(PROMPTS)  # the tiny encoder scores all dark films above all bright ones by these
+    asked = {"classes": prompts, "where": "site = 'B'", "calibrate_where": "site = 'A'"}
+    told = filled.zeroshot(ZeroShotRequest(**asked, save=True))
+    assert not told.calibrated
+    assert told.use == "ranking only"
+    assert told.saved_votes == 0
+    assert {(row.label, row.probabilities, row.reason) for row in told.rows} == {(None, None, "uncalibrated")}
+    (note,) = told.calibration["notes"]
+    assert note.startswith("bright is not calibrated: its scores are not shown to tell")
+    assert "AUROC 0.000 [0.000, 0.000] (n = 36 images, 18 patients, 12 positive)" in note
+    prompts.write_text("findings: {bright: {present: [Lit.], absent: [Unlit.]}}")
+    with pytest.raises(UsageError, match="3 present and 6 absent patients, it takes 10 with 2 of each"):
+        filled.zeroshot(ZeroShotRequest(**asked | {"calibrate_where": "site = 'A' and age < 39"}))
+    prompts.write_text("classes: {bright: [Lit.], normal: [Lit again.]}")
+    told = filled.zeroshot(ZeroShotRequest(**asked, truth="label"))
+    assert {row.reason for row in told.rows} == {"uncalibrated"}
+    assert "not shown to tell" in told.calibration["notes"][0]
 
 
 def test_an_encoder_with_one_space_needs_no_bridge(filled):

@@ -91,6 +91,18 @@ def test_a_fake_that_lacks_one_of_them_is_caught(key):
             assert key in found
 
 
+def test_a_table_with_a_bare_number_is_caught():
+    backed = FAKE["metrics"]["auroc"]
+    table = {"columns": ["finding", "AUROC", "n"], "rows": [["effusion", backed, 3]]}
+    assert list(unbacked(table)) == []
+    assert "column 'AUROC' has bare numbers" in next(unbacked({**table, "rows": [["effusion", 0.9, 3]]}))
+    assert "n_patients" in next(
+        unbacked({**table, "rows": [["effusion", {**backed, "n_patients": None}, 3]]})
+    )
+    bridge = {**FAKE["rows"][0], "shuffled_control": 0.1}
+    assert "shuffled_control lacks interval" in next(unbacked(bridge))
+
+
 def test_a_bare_number_is_caught_wherever_it_hides():
     assert list(unbacked({"a": [{"b": {"auroc": 0.9}}]}))
     assert list(unbacked({"risk": 0.1}))

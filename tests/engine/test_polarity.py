@@ -47,17 +47,14 @@ def test_images_are_ranked_by_the_pair_as_well(filled):
 
 def test_a_calibrated_answer_shows_what_abstaining_buys_and_what_wording_does(filled, tmp_path):
     prompts = tmp_path / "prompts.yaml"
-    prompts.write_text(
-        "findings:\n  bright:\n    present: [There is an opacity., Opacity.]\n"
-        "    absent: [No opacity. Normal.]\n"
-    )
+    prompts.write_text("findings:\n  bright:\n    present: [Lit., Lit up.]\n    absent: [Unlit.]\n")
     raw = filled.zeroshot(ZeroShotRequest(classes=prompts, where="site = 'B'", sensitivity=True))
     assert raw.use == "ranking only"
     assert raw.abstention == {}
     assert raw.calibration is None
     assert [(one["role"], one["text"]) for one in raw.sensitivity] == [
-        ("present", "There is an opacity."),
-        ("present", "Opacity."),
+        ("present", "Lit."),
+        ("present", "Lit up."),
     ]
     for one in raw.sensitivity:
         assert one["auroc"]["n_patients"] == 12

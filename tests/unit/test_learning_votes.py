@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from embedstore.contracts.labels import LabelBatch, LabelingFunction, LabelSet
-from embedstore.errors import BadInputFile, UsageError
+from embedstore.errors import UsageError
 from embedstore.learning.calibrate import Calibration, fit_calibration
-from embedstore.learning.metadata_voter import MetadataVoter, load_metadata_voters
+from embedstore.learning.metadata_voter import MetadataVoter
 from embedstore.learning.prompts import Prototypes
 from embedstore.learning.votes import (
     KnnVoter,
@@ -166,26 +166,6 @@ def test_the_metadata_voter_looks_values_up():
     assert other.version != voter.version
     with pytest.raises(UsageError, match="'maybe' is not a class of effusion"):
         MetadataVoter(label_set=EFFUSION, column="x", lookup={"2": "maybe"})
-
-
-def test_metadata_voters_from_yaml(tmp_path):
-    path = tmp_path / "voters.yaml"
-    path.write_text(
-        "voters:\n  folder label:\n    label_set: effusion\n    column: label\n"
-        "    lookup: {effusion: present, normal: absent}\n",
-        encoding="utf-8",
-    )
-    (voter,) = load_metadata_voters(path)
-    assert (voter.name, voter.label_set.name) == ("folder label", "effusion")
-    assert voter(batch(columns=[{"label": "effusion"}, {"label": "normal"}])).tolist() == [1, 0]
-    path.write_text(
-        "voters:\n  a:\n    label_set: x\n    column: y\n    lookup: {1: maybe}\n", encoding="utf-8"
-    )
-    with pytest.raises(BadInputFile, match=r"voters.yaml: voter 'a'.*'maybe' is not a class"):
-        load_metadata_voters(path)
-    path.write_text("voters:\n  a:\n    label_set: x\n    column: y\n", encoding="utf-8")
-    with pytest.raises(BadInputFile, match="'lookup' is missing"):
-        load_metadata_voters(path)
 
 
 def test_coverage_overlap_and_conflict_by_hand():

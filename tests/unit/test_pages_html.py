@@ -193,6 +193,17 @@ def test_a_contact_sheet_shows_what_explains_a_hit() -> None:
     assert sum(tag == "img" for tag, _ in page.elements) == 1
 
 
+def test_a_sheet_shows_the_query_and_says_which_hit_it_is() -> None:
+    like = inert(contact_sheet(answer(text=None, like=2), {1: png(), 2: png(30)}.get))
+    assert "Item 2" in like.text
+    assert like.text.count("the query itself") == 1
+    assert like.text.index("2. ") < like.text.index("the query itself")
+    html = contact_sheet(answer(text=None, image="/case/new film.dcm"), {1: png()}.get, png(200))
+    assert data_uri(png(200)) in html
+    assert "new film.dcm" in inert(html).text
+    assert "the query itself" not in html
+
+
 def test_a_planted_script_stays_text_in_a_contact_sheet() -> None:
     page = inert(contact_sheet(answer(EVIL), {1: png()}.get))
     assert "<script>alert(1)</script>" in page.text
