@@ -148,7 +148,8 @@ def _items(workspace: Workspace, rows: Iterable[Row]) -> list[int | None]:
     by_uid: dict[str, int] = {}
     for n, told in zip(every.tolist(), columns, strict=True):
         by_path.setdefault(str(told["path"]), n)
-        by_uid.setdefault(str(told["sop_uid"]), n)
+        if told["sop_uid"] is not None:  # else a row that says "None" would be about the first such image
+            by_uid.setdefault(str(told["sop_uid"]), n)
     return [_item(row, by_key, by_path, by_uid, known) for row in rows]
 
 
@@ -166,4 +167,4 @@ def _item(
     if row.get("path"):  # a list made for another store has other ids
         return by_path.get(str(row["path"]))
     number = str(row.get("id") or "")
-    return int(number) if number.isdigit() and int(number) in known else None
+    return int(number) if number.isdecimal() and int(number) in known else None
