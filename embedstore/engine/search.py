@@ -63,7 +63,7 @@ def search(workspace: Workspace, query: Query) -> Answer:
         for rank, (score, item) in enumerate(zip(scores, items, strict=True), 1)
     )
     spoken = asked.note([hit.says for hit in hits], query.says)
-    notes = (_read_as(aim), spoken, _unused_bridge(workspace, query, aim))
+    notes = (_read_as(aim), spoken, _unused_bridge(workspace, query, aim), nobody_excluded(workspace, query))
     return Answer(
         query=query,
         space=aim.space.fingerprint,
@@ -107,6 +107,14 @@ def _unused_bridge(workspace: Workspace, query: Query, aim: Aim) -> str:
     return (
         f"bridge '{name}' was not used: query and {query.within} meet in the space of '{aim.space.encoder}'"
     )
+
+
+def nobody_excluded(workspace: Workspace, query: Query) -> str:
+    """What to say when the patient to be left out is not in the store: a misspelt one looks like success."""
+    patient = query.exclude_patient
+    if patient is None or workspace.catalog.knows_patient(patient):
+        return ""
+    return f"no item is of patient '{patient}', so none was left out"
 
 
 def aim_of(workspace: Workspace, query: Query) -> Aim:

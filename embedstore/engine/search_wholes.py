@@ -14,7 +14,7 @@ from embedstore.engine.encoders import tower_of
 from embedstore.engine.grouping import in_groups
 from embedstore.engine.pooling import Pooling, weights_of
 from embedstore.engine.ranges import range_in_file
-from embedstore.engine.search import Aim, aim_of, check, nearest, speaks
+from embedstore.engine.search import Aim, aim_of, check, nearest, nobody_excluded, speaks
 from embedstore.engine.wholes import catch_up, derived_space, pooling_of
 from embedstore.engine.workspace import Workspace
 from embedstore.errors import BridgeMissing, NotFound, ReadFailure, UsageError
@@ -61,7 +61,9 @@ def search_wholes(workspace: Workspace, query: Query) -> Answer:
         exact=exact,
         matched=len(field.rows),
         hits=_hits(workspace, field, vector, ids, scores),
-        note="; ".join(filter(None, (read_polarity(query.text or "").sentence, note))),
+        note="; ".join(
+            filter(None, (read_polarity(query.text or "").sentence, note, nobody_excluded(workspace, query)))
+        ),
     )
 
 

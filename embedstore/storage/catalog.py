@@ -215,6 +215,10 @@ class Catalog:
         """What splits must go by: persons, who may stand under several patient names (see `one_person`)."""
         return self._read(reading.patient_groups, item_ids)
 
+    def knows_patient(self, patient: str) -> bool:
+        """Whether any item is of this patient, by patient key, PatientID or group."""
+        return self._read(reading.knows_patient, patient)
+
     def reports_of(self, image_ids: Sequence[int] | I64) -> dict[int, list[int]]:
         """Ids of the reports linked to images; an image without one is absent."""
         return self._read(reading.reports_of, image_ids)

@@ -87,6 +87,11 @@ def of_patients(patients: Collection[str]) -> ColumnElement[bool]:
     )
 
 
+def knows_patient(connection: Connection, patient: str) -> bool:
+    """Whether any item is of this patient, by key, PatientID or group, or claimed for one."""
+    return connection.execute(select(Item.id).where(of_patients([patient])).limit(1)).first() is not None
+
+
 def _like(text: str) -> str:
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 

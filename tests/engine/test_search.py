@@ -59,6 +59,9 @@ def test_patients_are_not_crowded_out_by_their_own_images(filled):
     assert len(set(patients)) == len(patients) == 12
     without = filled.search(Query(like=1, k=60, exclude_patient="P0"))
     assert len(without.hits) == 58
+    assert without.note == ""
+    misspelt = filled.search(Query(like=1, k=60, exclude_patient="p0"))
+    assert misspelt.note == "no item is of patient 'p0', so none was left out"
 
 
 def test_a_contact_sheet_shows_enough_to_see_by_and_stays_small(store, ask, tmp_path):
