@@ -119,6 +119,13 @@ def test_evaluate_reports_every_metric_with_interval_and_drops_unlabelled_rows()
         report.get("f1")
 
 
+def test_nothing_is_balanced_over_one_class():
+    p = np.random.default_rng(0).random(40)
+    report = evaluate(np.zeros(40, int), np.column_stack([1 - p, p]), np.arange(40), ("a", "b"), resamples=50)
+    assert np.isnan(report.get("balanced_accuracy").value)
+    assert "a class is missing" in report.get("balanced_accuracy").note
+
+
 def test_evaluate_of_three_classes():
     rng = np.random.default_rng(0)
     y = rng.integers(3, size=90)
