@@ -95,6 +95,8 @@ def quality_words(quality: Mapping[str, Any]) -> str:
 
 def _is_no_better_than_chance(quality: Mapping[str, Any]) -> bool:
     low, chance = (quality.get("interval") or (None,))[0], quality.get("chance")
+    if low is None:  # all patients alike, all missed for example
+        low = quality.get("r_at_10")
     return isinstance(low, int | float) and isinstance(chance, int | float) and low <= chance
 
 

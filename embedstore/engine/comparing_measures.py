@@ -87,7 +87,7 @@ def measures(
 
 
 def _mean_difference(name: str, own: F64, best: F64, people: NDArray[Any], level: float) -> Comparison:
-    found = bootstrap_mean(f"difference of {name}", own - best, people, level=level)
+    found = bootstrap_mean(f"difference of {name}", own - best, people, level=level, paired=True)
     return judged(found, float(own.mean()), float(best.mean()), standard_error_of(found))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from embedstore.contracts.image import F32, I64
 from embedstore.engine.head_sets import outliers, sets_of
 from embedstore.engine.heads import OpenHead
+from embedstore.engine.label_files import csv_safe
 from embedstore.engine.workspace import Workspace
 from embedstore.errors import BadInputFile
 
@@ -17,7 +18,10 @@ from embedstore.errors import BadInputFile
 def write_answers(
     workspace: Workspace, found: OpenHead, items: I64, vectors: F32, told: F32, out: Path
 ) -> None:
-    """One row per image: id, path, patient, an answer per output; epistemic, aleatoric; the set's classes."""
+    """One row per image: id, path, patient, an answer per output; epistemic, aleatoric; the set's classes.
+
+    Cells that a spreadsheet would run are defused.
+    """
     rows: list[dict[str, Any]] = [
         {"id": int(item), **columns}
         for item, columns in zip(
@@ -39,9 +43,9 @@ def write_answers(
             row["set"] = " | ".join(name for name, inside in zip(classes, member, strict=True) if inside)
     try:
         with out.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+            writer = csv.writer(stream)
+            writer.writerow(map(csv_safe, rows[0]))
+            writer.writerows([csv_safe(row[name]) for name in rows[0]] for row in rows)
     except OSError as error:
         raise BadInputFile(f"{out}: cannot be written: {error.strerror}") from None
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embedstore.engine.admission import DEIDENTIFIED
 from embedstore.engine.anchors import Sparing, spared
 from embedstore.engine.head_requests import Conformal, HeadRequest
 from embedstore.engine.head_rows import HeadRows, Target, labelled
@@ -72,7 +73,7 @@ def fit_head(workspace: Workspace, request: HeadRequest) -> HeadCard:
             head.spec,
             {**head.arrays, **recorded},
             {
-                **_details(space, rows, target, request),
+                **_details(workspace, space, rows, target, request),
                 "bridge": _bridge_of(prompted),
                 "warnings": _one_sided(rows, split, target, classes),
             },
@@ -181,12 +182,21 @@ def _set_aside(
     return split.train[drawn.train], calibration
 
 
-def _details(space: SpaceRow, rows: HeadRows, target: Target, request: HeadRequest) -> Mapping[str, Any]:
+def _label_file(workspace: Workspace, request: HeadRequest) -> str | None:
+    """Where the labels were; a de-identified store learns that there was a file, and not its name."""
+    if request.labels is None:
+        return None
+    return "a file" if workspace.catalog.note(DEIDENTIFIED) is not None else str(request.labels)
+
+
+def _details(
+    workspace: Workspace, space: SpaceRow, rows: HeadRows, target: Target, request: HeadRequest
+) -> Mapping[str, Any]:
     return {
         "encoder": space.encoder,
         "labels": digest([list(target.classes), rows.items.tolist(), np.nan_to_num(rows.y, nan=-1).tolist()]),
         "left_out": dict(rows.left_out),
-        "label_file": str(request.labels) if request.labels else None,
+        "label_file": _label_file(workspace, request),
         "target": {**asdict(target), "columns": list(target.columns), "classes": list(target.classes)},
         "truth": request.truth,
         "conformal": asdict(sets) if (sets := _sets(request)) else None,

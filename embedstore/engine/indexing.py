@@ -11,11 +11,13 @@ from embedstore.contracts.image import F32, I64
 from embedstore.contracts.index import SNAPSHOT, IndexFactory, Metric, VectorIndex
 from embedstore.errors import StorageFull, StoreDamaged
 from embedstore.storage.catalog import Catalog
+from embedstore.storage.disk import full_means_storage_full
 from embedstore.storage.records import SpaceRow
 
 _REPLAY_ROWS = 8192
 # A reader that had to replay this many entries saves its work for the next process.
 _WORTH_SAVING = 4096
+_LOG = "log.sha256"
 
 
 class IndexShelf:
@@ -53,7 +55,7 @@ class IndexShelf:
     def rebuild(self, space: SpaceRow, name: str) -> VectorIndex:
         """Build an index from the stored vectors alone and save it."""
         index = self._follow(self._empty(space, name), space)
-        index.snapshot(self.folder(space, name))
+        self._snapshot(index, space, name)
         self._open[(space.fingerprint, name)] = index
         return index
 
@@ -63,6 +65,8 @@ class IndexShelf:
         index = _factory(name).restore(folder, space.dim, _metric(space), space.fingerprint)
         if index.applied_seq > self._catalog.last_seq(space.id):
             raise StoreDamaged(f"{folder} is ahead of the change log; run: embedstore reindex")
+        if not self._follows_this_log(index, space, name):
+            raise StoreDamaged(f"{folder} follows another change log; run: embedstore reindex")
         expected = np.setdiff1d(
             self._catalog.changes(space.id, 0).added, self._catalog.changes(space.id, index.applied_seq).added
         )
@@ -72,8 +76,7 @@ class IndexShelf:
 
     def save(self, space: SpaceRow, name: str = "faiss") -> None:
         """Bring an index up to the log and write its snapshot."""
-        index = self.get(space, name)
-        index.snapshot(self.folder(space, name))
+        self._snapshot(self.get(space, name), space, name)
 
     def _restore(self, space: SpaceRow, name: str) -> VectorIndex:
         folder = self.folder(space, name)
@@ -82,7 +85,8 @@ class IndexShelf:
                 index = _factory(name).restore(folder, space.dim, _metric(space), space.fingerprint)
             except StoreDamaged:
                 return self._empty(space, name)
-            if index.applied_seq <= self._catalog.last_seq(space.id):
+            ahead = index.applied_seq > self._catalog.last_seq(space.id)
+            if not ahead and self._follows_this_log(index, space, name):
                 return index
         return self._empty(space, name)
 
@@ -102,9 +106,24 @@ class IndexShelf:
 
     def _save_if_possible(self, index: VectorIndex, space: SpaceRow, name: str) -> None:
         try:
-            index.snapshot(self.folder(space, name))
+            self._snapshot(index, space, name)
         except (OSError, StorageFull):
             return  # a read-only or full disk costs the next process a replay, nothing else
+
+    def _snapshot(self, index: VectorIndex, space: SpaceRow, name: str) -> None:
+        """Save an index, and beside it which log it follows: ids alone are the same after a store was put
+        back to a backup and went on with other images."""
+        seq, log = index.applied_seq, self.folder(space, name) / _LOG
+        index.snapshot(log.parent)
+        with full_means_storage_full(log):  # written by halves it costs a rebuild
+            log.write_text(f"{seq} {self._catalog.log_sha256(space.id, seq)}", encoding="ascii")
+
+    def _follows_this_log(self, index: VectorIndex, space: SpaceRow, name: str) -> bool:
+        try:
+            said = (self.folder(space, name) / _LOG).read_text(encoding="ascii", errors="replace")
+        except OSError:
+            return False
+        return said == f"{index.applied_seq} {self._catalog.log_sha256(space.id, index.applied_seq)}"
 
 
 def _metric(space: SpaceRow) -> Metric:

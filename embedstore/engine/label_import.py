@@ -156,7 +156,8 @@ def _items(workspace: Workspace, rows: Iterable[Row]) -> list[int | None]:
     by_uid: dict[str, int] = {}
     for n, told in zip(every.tolist(), columns, strict=True):
         by_path.setdefault(str(told["path"]), n)
-        by_uid.setdefault(str(told["sop_uid"]), n)
+        if told["sop_uid"] is not None:  # else a row that says "None" would be about the first such image
+            by_uid.setdefault(str(told["sop_uid"]), n)
     for path, n in list(by_path.items()):  # a list that came by way of another machine
         by_path.setdefault(composed(path), n)
     return [_item(row, by_key, by_path, by_uid, known) for row in rows]
@@ -177,4 +178,4 @@ def _item(
         told = str(row["path"])
         return by_path.get(told, by_path.get(composed(told)))
     number = str(row.get("id") or "")
-    return int(number) if number.isdigit() and int(number) in known else None
+    return int(number) if number.isdecimal() and int(number) in known else None

@@ -12,10 +12,11 @@ from PIL import Image as Picture
 
 from embedstore.contracts.query import Item
 from embedstore.contracts.record import Asset, Header
+from embedstore.engine.stored_sources import StoredSources
 from embedstore.engine.workspace import Workspace
 from embedstore.errors import EmbedstoreError
 from embedstore.readers.choose import ReaderSet
-from embedstore.readers.sources import FileSource, source_at
+from embedstore.readers.sources import FileSource
 
 Form = Literal["png", "jpeg"]
 _QUALITY = 90
@@ -27,9 +28,11 @@ class Thumbnails:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._readers = ReaderSet.installed(workspace.settings.limits)
+        self._sources = StoredSources(workspace.catalog, workspace.settings.limits)
 
     def picture(self, item_id: int, size: int, form: Form = "png") -> bytes | None:
-        """A picture that fits in size x size pixels; None for a report, or when no source can be read now.
+        """A picture that fits in size x size pixels; None for a report, or when no source can be read now or
+        all hold other bytes than those that were ingested.
 
         PNG is exact; JPEG (quality 90, colour at full resolution) is a fifth of its size on films.
         """
@@ -64,7 +67,7 @@ class Thumbnails:
         return None
 
     def _shown(self, item: Item, path: str, size: int) -> Picture.Image:
-        source = source_at(path, self._workspace.settings.limits)
+        source = self._sources.of(item, path)
         # By its part key alone: describing again would take another cut than the one it was ingested with.
         asset = Asset(source=source, part=item.part, reader=item.reader, header=Header())
         return self._fitted(asset, size)

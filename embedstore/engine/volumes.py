@@ -11,8 +11,8 @@ from embedstore.encoders.parent import Range
 from embedstore.engine.ranges import VolumeRanges, recipe_for_volumes, volume_of
 from embedstore.engine.recording import Found
 from embedstore.engine.requests import IngestRequest
+from embedstore.engine.stored_sources import StoredSources
 from embedstore.errors import EmbedstoreError
-from embedstore.readers.sources import source_at
 from embedstore.settings import Limits
 from embedstore.storage.catalog import Catalog
 from embedstore.storage.filters import parse_where
@@ -32,7 +32,7 @@ class Volumes:
     ) -> None:
         self._catalog = catalog
         self._space_id = space.id
-        self._limits = limits
+        self._sources = StoredSources(catalog, limits)
         recipe = recipe_for_volumes(_preprocess(space))
         self._ranges = VolumeRanges(recipe, reading, limits, request.cut) if recipe is not None else None
         self._known: dict[str, Range | None] = {}
@@ -76,7 +76,7 @@ class Volumes:
         ):
             if item.path not in met:
                 try:
-                    source = source_at(item.path, self._limits)
+                    source = self._sources.of(item, item.path)
                 except EmbedstoreError:
                     continue
                 header = Header(whole=volume, position_mm=item.columns["position_mm"])

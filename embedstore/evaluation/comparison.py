@@ -60,7 +60,12 @@ def judged(
 
 
 def smallest_detectable(se: float, level: float = 0.95, power: float = POWER) -> float:
-    """The true difference that a two-sided normal test with this standard error finds with that chance."""
+    """The true difference that a two-sided normal test with this standard error finds with that chance.
+
+    NaN for an error of 0, which no sample shows.
+    """
+    if se == 0:
+        return float("nan")
     return float((normal_quantile(level) + ndtri(power)) * se)
 
 
@@ -100,6 +105,7 @@ def compare_by_bootstrap(
         resamples=resamples,
         seed=seed,
         level=level,
+        paired=True,
     )
     truth = np.asarray(y)
     values = [float(metric(truth, side, None)) for side in (one, two)]

@@ -3,6 +3,7 @@
 Images of one patient are not independent, so whole patients are drawn with replacement (Efron and
 Tibshirani, An Introduction to the Bootstrap, 1993, ch. 13; Field and Welsh, JRSS B 69:369, 2007). A resample
 in which the metric is undefined (a class is missing, or separated) is left out, counted, and mentioned.
+Where all resamples agree (a perfect score) there is no interval: one of width 0 would claim certainty.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from embedstore.evaluation.metrics import Metric, weighted_mean
 RESAMPLES = 2000
 BOOTSTRAP = "percentile bootstrap over patients"
 FEW_PATIENTS = 20
+AGREED = 1e-12
+ALIKE = "all patients agree, which says nothing about the next ones"
 _CHUNK_CELLS = 1_000_000  # resamples x rows held at once: a few arrays of 8 MB
 
 
@@ -27,7 +30,8 @@ _CHUNK_CELLS = 1_000_000  # resamples x rows held at once: a few arrays of 8 MB
 class Estimate:
     """A metric with its uncertainty.
 
-    low, high: interval at `level` by `method`; NaN with fewer than two patients. resamples: 0 where a formula
+    low, high: interval at `level` by `method`; NaN with fewer than two patients, and where the method would
+      give a width of 0. resamples: 0 where a formula
     gave the interval. skipped: of `resamples`, those in which the metric was undefined. note: one sentence a
     reader of the number should see, or "".
     """
@@ -69,15 +73,19 @@ def bootstrap(
     resamples: int = RESAMPLES,
     seed: int = 0,
     level: float = 0.95,
+    paired: bool = False,
 ) -> Estimate:
-    """The metric of (n,) labels and (n,) or (n, K) predictions, with its interval over patients."""
+    """The metric of (n,) labels and (n,) or (n, K) predictions, with its interval over patients.
+
+    paired: of a difference, which may have an interval of width 0: all patients show it alike.
+    """
     truth, said = np.asarray(y), np.asarray(prediction, dtype=np.float64)
     same_length(y=truth, prediction=said, patients=patients)
     positives = int(np.sum(truth == 1)) if said.ndim == 1 and np.isin(truth, (0, 1)).all() else None
     codes = group_codes(patients)
     value = float(metric(truth, said, None)) if len(truth) else float("nan")
     drawn = resampled(metric, truth, said, codes, resamples, seed)
-    return _estimate(metric_name, value, drawn, codes, positives, resamples, level)
+    return _estimate(metric_name, value, drawn, codes, positives, resamples, level, paired)
 
 
 def bootstrap_mean(
@@ -88,8 +96,12 @@ def bootstrap_mean(
     resamples: int = RESAMPLES,
     seed: int = 0,
     level: float = 0.95,
+    paired: bool = False,
 ) -> Estimate:
-    """Mean of one number per row (say, precision at 10 of each query); NaN rows are left out."""
+    """Mean of one number per row (say, precision at 10 of each query); NaN rows are left out.
+
+    paired: as for `bootstrap`.
+    """
     found = np.asarray(values, dtype=np.float64)
     same_length(values=found, patients=patients)
     known = np.isfinite(found)
@@ -101,7 +113,7 @@ def bootstrap_mean(
     kept = found[known]
     value = float(weighted_mean(kept)) if len(kept) else float("nan")
     drawn = resampled(mean_of, np.zeros(len(kept), dtype=np.int64), kept, codes, resamples, seed)
-    return _estimate(metric_name, value, drawn, codes, None, resamples, level)
+    return _estimate(metric_name, value, drawn, codes, None, resamples, level, paired)
 
 
 def resampled(
@@ -126,14 +138,22 @@ def resampled(
 
 
 def _estimate(
-    name: str, value: float, drawn: F64, codes: I64, positives: int | None, resamples: int, level: float
+    name: str,
+    value: float,
+    drawn: F64,
+    codes: I64,
+    positives: int | None,
+    resamples: int,
+    level: float,
+    paired: bool,
 ) -> Estimate:
     if not 0 < level < 1:
         raise UsageError(f"the level of an interval lies between 0 and 1, got {level}")
     usable = drawn[np.isfinite(drawn)]
     skipped = len(drawn) - len(usable)
     low = high = float("nan")
-    if len(usable) and np.isfinite(value):
+    agreed = not paired and len(usable) > 0 and float(np.ptp(usable)) <= AGREED
+    if len(usable) and np.isfinite(value) and not agreed:
         low, high = (float(q) for q in np.quantile(usable, [(1 - level) / 2, (1 + level) / 2]))
     n_patients = int(codes.max()) + 1 if len(codes) else 0
     return Estimate(
@@ -147,18 +167,20 @@ def _estimate(
         n_positives=positives,
         resamples=resamples,
         skipped=skipped,
-        note=_note(value, n_patients, skipped, resamples),
+        note=_note(value, n_patients, skipped, resamples, agreed),
     )
 
 
-def _note(value: float, n_patients: int, skipped: int, resamples: int) -> str:
+def _note(value: float, n_patients: int, skipped: int, resamples: int, agreed: bool) -> str:
     said: list[str] = []
     if not np.isfinite(value):
         said.append("undefined on these rows: a class is missing or, for a calibration line, separated")
     if n_patients < 2:
         said.append("no interval from fewer than 2 patients")
     elif n_patients < FEW_PATIENTS:
-        said.append(f"only {n_patients} patients: the interval is rough")
+        said.append(f"only {n_patients} patients" + ("" if agreed else ": the interval is rough"))
+    if agreed and n_patients > 1:
+        said.append(f"no interval: {ALIKE}")
     if skipped:
         said.append(f"undefined in {skipped} of {resamples} resamples, which were left out")
     return "; ".join(said)

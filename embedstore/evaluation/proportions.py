@@ -18,7 +18,7 @@ from scipy.special import expit, logit
 from embedstore.errors import UsageError
 from embedstore.evaluation.arrays import F64, Bools, Groups, group_codes, same_length
 from embedstore.evaluation.comparison import normal_quantile
-from embedstore.evaluation.intervals import FEW_PATIENTS, Estimate
+from embedstore.evaluation.intervals import AGREED, ALIKE, FEW_PATIENTS, Estimate
 
 WILSON = "Wilson, effective sample size by patient (Rao and Scott 1992)"
 SANDWICH = "normal, clustered by patient"
@@ -67,7 +67,8 @@ def clustered_mean(
     people = group_codes(np.asarray(patients)[known])
     kept = found[known]
     value = float(kept.mean()) if len(kept) else float("nan")
-    reach = normal_quantile(level) * standard_error(kept, people)
+    error = standard_error(kept, people)
+    reach = normal_quantile(level) * error if error > AGREED else float("nan")
     counts = (len(kept), len(np.unique(people)), n_positives)
     return _estimate(name, value, value - reach, value + reach, level, counts, SANDWICH)
 
@@ -180,6 +181,8 @@ def _estimate(
 ) -> Estimate:
     n_images, n_patients, n_positives = counts
     note = f"only {n_patients} patients: the interval is rough" if n_patients < FEW_PATIENTS else ""
+    if n_patients > 1 and np.isfinite(value) and np.isnan(low) and method == SANDWICH:
+        note = f"no interval: {ALIKE}"
     return Estimate(
         metric=name,
         value=value,

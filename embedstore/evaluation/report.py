@@ -54,6 +54,16 @@ def _intercept(y: I64, p: F64, weights: F64 | None) -> F64:
     return calibration_line(y, p, weights)[0]
 
 
+def _balanced(n_classes: int) -> Metric:
+    """Undefined where a class has no row: of one class alone it would be that one's recall."""
+
+    def metric(y: I64, said: F64, weights: F64 | None) -> F64:
+        found = metrics.balanced_accuracy(y, said, weights)
+        return found if len(np.unique(y)) == n_classes else np.full_like(found, np.nan)
+
+    return metric
+
+
 _BINARY: dict[str, Metric] = {
     "auroc": metrics.auroc,
     "average_precision": metrics.average_precision,
@@ -100,7 +110,7 @@ def evaluate(
         return bootstrap(name, metric, truth, prediction, people, resamples=resamples, seed=seed)
 
     estimates = [estimate(name, metric, scores) for name, metric in (_BINARY if binary else _MULTI).items()]
-    estimates.insert(1, estimate("balanced_accuracy", metrics.balanced_accuracy, said))
+    estimates.insert(1, estimate("balanced_accuracy", _balanced(len(classes)), said))
     if not binary:
         estimates.insert(2, estimate("accuracy", metrics.accuracy, said))
     dropped = int(np.sum(~kept))

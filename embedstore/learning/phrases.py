@@ -126,7 +126,10 @@ def longest(found: Iterable[Found]) -> list[Found]:
     if len(ranked) < 2:
         return ranked
     chosen: list[Found] = []
+    taken: set[int] = set()
     for one in ranked:
-        if all(one.end <= other.start or other.end <= one.start for other in chosen):
+        words = range(one.start, one.end)
+        if taken.isdisjoint(words):
             chosen.append(one)
+            taken.update(words)
     return sorted(chosen, key=lambda f: f.start)

@@ -7,6 +7,7 @@ reaches to the end of its sentence or to a terminator; the nearest cue that reac
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -124,9 +125,10 @@ def _listen(lexicon: Lexicon, sentence: Sentence) -> Iterator[_Heard]:
     for found in lexicon.phrases.find(sentence.words, walls):
         role, _, finding = found.tag.partition(" ")
         by_finding.setdefault(finding, []).append(found._replace(tag=role))
+    reach = _Reach.of(cues)
     for finding, told in by_finding.items():
         for found in _own_mentions(told):
-            outcome, cue_text = _judge(found, cues)
+            outcome, cue_text = _judge(found, reach)
             yield _Heard(finding, outcome, found.start, found.end, cue_text)
 
 
@@ -135,21 +137,20 @@ def _own_mentions(found: list[Found]) -> list[Found]:
     if len(found) == 1:
         return found if found[0].tag != "exclude" else []
     chosen: list[Found] = []
+    taken: set[int] = set()
     for role in _STRENGTH:
-        free = [
-            one
-            for one in found
-            if one.tag == role and all(one.end <= c.start or c.end <= one.start for c in chosen)
-        ]
-        chosen.extend(longest(free))
+        free = [one for one in found if one.tag == role and taken.isdisjoint(range(one.start, one.end))]
+        for one in longest(free):
+            chosen.append(one)
+            taken.update(range(one.start, one.end))
     return [one for one in chosen if one.tag != "exclude"]
 
 
-def _judge(found: Found, cues: list[Found]) -> tuple[str, str]:
+def _judge(found: Found, reach: _Reach) -> tuple[str, str]:
     """Outcome of a mention and the cue behind it."""
     if found.tag == "uncertain":
         return "uncertain", found.text
-    deciding = _nearest(found, cues)
+    deciding = reach.nearest(found)
     if deciding is None:
         return ("absent", found.text) if found.tag == "absent" else ("present", "")
     outcome = _UNDER[deciding.tag]
@@ -158,28 +159,64 @@ def _judge(found: Found, cues: list[Found]) -> tuple[str, str]:
     return outcome, deciding.text
 
 
-def _nearest(found: Found, cues: list[Found]) -> Found | None:
-    best: tuple[int, Found] | None = None
-    for cue in cues:
-        if cue.tag not in _UNDER:
-            continue
-        if cue.start >= found.start and cue.end <= found.end:
-            if f" {cue.text} " in f" {found.text} ":
-                continue  # "no acute disease" as a phrase of "normal": the word is the phrase's own
-            distance = 0  # "heart is not enlarged": the cue stands within the phrase's gap
-        elif cue.tag in _FORWARD and cue.end <= found.start and not _stopped(cue.end, found.start, cues):
-            distance = found.start - cue.end
-        elif cue.tag in _BACKWARD and cue.start >= found.end and not _stopped(found.end, cue.start, cues):
-            distance = cue.start - found.end
-        else:
-            continue
-        if best is None or distance < best[0]:
-            best = distance, cue
-    return best[1] if best else None
+@dataclass(frozen=True, slots=True)
+class _Reach:
+    """The cues of a sentence, which do not overlap, in reading order; where those that reach forward end,
+    those that reach backward and all of them start, and where terminators stand."""
 
+    cues: list[Found]
+    forward: list[Found]
+    backward: list[Found]
+    walls: list[int]
+    starts: list[int]
+    forward_ends: list[int]
+    backward_starts: list[int]
 
-def _stopped(start: int, end: int, cues: list[Found]) -> bool:
-    return any(cue.tag == "terminators" and start <= cue.start < end for cue in cues)
+    @classmethod
+    def of(cls, cues: list[Found]) -> _Reach:
+        deciding = [cue for cue in cues if cue.tag in _UNDER]
+        forward, backward = (
+            [cue for cue in cues if cue.tag in directed] for directed in (_FORWARD, _BACKWARD)
+        )
+        return cls(
+            deciding,
+            forward,
+            backward,
+            [cue.start for cue in cues if cue.tag == "terminators"],
+            [cue.start for cue in deciding],
+            [cue.end for cue in forward],
+            [cue.start for cue in backward],
+        )
+
+    def nearest(self, found: Found) -> Found | None:
+        """The cue that decides a mention: the nearest, of two as near the one before."""
+        reaching = [one for one in (self._before(found), self._within(found), self._after(found)) if one]
+        return min(reaching, key=lambda one: one[0])[1] if reaching else None
+
+    def _before(self, found: Found) -> tuple[int, Found] | None:
+        place = bisect_right(self.forward_ends, found.start) - 1
+        if place < 0 or self._stopped(self.forward_ends[place], found.start):
+            return None
+        return found.start - self.forward_ends[place], self.forward[place]
+
+    def _after(self, found: Found) -> tuple[int, Found] | None:
+        place = bisect_left(self.backward_starts, found.end)
+        if place == len(self.backward) or self._stopped(found.end, self.backward_starts[place]):
+            return None
+        return self.backward_starts[place] - found.end, self.backward[place]
+
+    def _within(self, found: Found) -> tuple[int, Found] | None:
+        # "heart is not enlarged": a cue in the gap of a phrase. In "no acute disease" as a phrase of "normal"
+        # the word is the phrase's own.
+        for place in range(bisect_left(self.starts, found.start), bisect_left(self.starts, found.end)):
+            cue = self.cues[place]
+            if cue.end <= found.end and f" {cue.text} " not in f" {found.text} ":
+                return 0, cue
+        return None
+
+    def _stopped(self, start: int, end: int) -> bool:
+        place = bisect_left(self.walls, start)
+        return place < len(self.walls) and self.walls[place] < end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,6 +44,11 @@ _FORMATS = frozenset(
 _UID = re.compile(r"[0-9][0-9.]{0,63}\Z")
 # Values of at most 16 characters (PS3.5 6.2); none of them a telephone or record number.
 _CODE = re.compile(r"(?!.*[0-9]{7})[A-Z0-9 _.+\-/]{0,16}(\\[A-Z0-9 _.+\-/]{0,16}){0,31}\Z")
+_SPLIT = re.compile(
+    r"(?:train(?:ing)?|val(?:id(?:ation)?)?|test(?:ing)?|dev(?:elopment)?|calibration|hold-?out|internal|external"
+    r"|(?:fold|split|cv)?[ _\-]?[0-9]{1,2})\Z",
+    re.IGNORECASE,
+)
 _AGE = re.compile(r"[0-9]{3}[DWMY]\Z", re.ASCII)
 _NUMERIC = frozenset({"DS", "IS", "US", "SS", "UL", "SL", "UV", "SV", "FD", "FL"})
 # Free text by its VR, but a code of the manufacturer by its use.
@@ -201,6 +206,10 @@ class _Through:
     def group(self, value: str) -> str:
         return f"G-{self._key.token('group', value)}"
 
+    def split(self, value: str) -> str:
+        """A usual word; another may be the name of an array in a file, and that the name of a patient."""
+        return value if _SPLIT.match(value) else f"X-{self._key.token('split', value, length=8)}"
+
     def whole(self, value: str) -> str:
         return f"W-{self._key.token('whole', value, length=26)}"
 
@@ -311,8 +320,7 @@ _NUMBERS = {
     "position_mm": 1e4, "time_s": 1e6, "tile_x": 1e6, "tile_y": 1e6, "mpp": 1e4, "magnification": 1e3,
 }  # fmt: skip
 _TEXTS = (
-    "modality", "body_part", "laterality", "view", "manufacturer", "model", "label", "split", "sequence",
-    "licence",
+    "modality", "body_part", "laterality", "view", "manufacturer", "model", "label", "sequence", "licence",
 )  # fmt: skip
 _RULES: Mapping[str, Rule] = {
     **{name: partial(_Through.number, most=most) for name, most in _NUMBERS.items()},
@@ -325,6 +333,7 @@ _RULES: Mapping[str, Rule] = {
     "patient_issuer": _Through.issuer,
     "patient_group": _Through.group,
     "whole": _Through.whole,
+    "split": _Through.split,
     "age": _Through.age,
     "sex": _Through.sex,
     "institution": _Through.institution,

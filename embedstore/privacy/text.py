@@ -21,6 +21,8 @@ _BEFORE, _AFTER = r"(?<![^\W_])", r"(?![^\W_])"
 _NOT_LATIN = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _SPELLED = {"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "ø": "oe", "æ": "ae", "ß": "ss", "œ": "oe"}
 _SHORT_NAME, _SHORT_NUMBER = 3, 4
+_WORD_LIKE = 5
+_NUMBER_GAP = "[-./ ]?"
 # Names that are words of reports too: masked only where written like a name.
 _WORDS = frozenset(
     re.findall(
@@ -48,12 +50,17 @@ _MONTHS = (
 )
 _ANY_MONTH = "|".join(_MONTHS)
 _SEPARATOR = r"[ \t]?[./\-][ \t]?"
+# A date also ends before the time of ISO 8601: 1947-10-29T00:00.
+_DATE_ENDS = rf"(?:{_AFTER}|(?=t\d\d))"
+# Soft hyphens and the like, which text taken out of documents carries inside of words, and nobody sees.
+_UNSEEN = re.compile("[\u00ad\u200b\u2060\ufeff]")
+_APOSTROPHES = "'’`´ʼ"
 _ANY_DATE = re.compile(
     rf"{_BEFORE}(?:(?:19|20)\d\d{_SEPARATOR}\d{{1,2}}{_SEPARATOR}\d{{1,2}}"
     rf"|\d{{1,2}}{_SEPARATOR}\d{{1,2}}{_SEPARATOR}(?:19|20)\d\d"
     r"|(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"
     rf"|\d{{1,2}}(?:st|nd|rd|th|\.)?[ \t\-](?:of |de )?(?:{_ANY_MONTH})\.?,?[ \t\-](?:de )?\d{{4}}"
-    rf"|(?:{_ANY_MONTH})\.?[ \t]\d{{1,2}}(?:st|nd|rd|th)?,?[ \t]\d{{4}}){_AFTER}"
+    rf"|(?:{_ANY_MONTH})\.?[ \t]\d{{1,2}}(?:st|nd|rd|th)?,?[ \t]\d{{4}}){_DATE_ENDS}"
 )
 _CONTACTS = re.compile(
     r"[\w.+\-]{1,64}@[\w\-]{1,63}(?:\.[\w\-]{1,63}){1,8}"
@@ -73,7 +80,7 @@ _ANNOUNCED = re.compile(
 # Matched on the text as it is written: what follows a title with a capital is a name.
 _TITLED = re.compile(
     r"(?<!\w)(?:Drs?|DR|Prof(?:essor)?|PROF|Doctor|Mr|MR|Mrs|MRS|Ms|Miss|Herr(?:n)?|Frau|Mme|Mlle|Monsieur|Madame"
-    r"|Sr|Sra|Dott|Sig|Nurse|Sister)\b\.?[ \t]+(?:(?:Dr|DR|med|Prof)\.?[ \t]+)*"
+    r"|Sr|Sra|Dott|Sig|Nurse|Sister)\b(?:\.[ \t]*|[ \t]+)(?:(?:Dr|DR|med|Prof)\b(?:\.[ \t]*|[ \t]+))*"
     r"(?P<name>(?:(?:von|van|de|der|den|di|da|al|el|la|le)[ \t\-]+)*"
     r"(?:[A-ZÀ-ÖØ-Þ]\.[ \t]*)*[A-ZÀ-ÖØ-Þ][\w'’\-]*"
     r"(?:[ \t]+(?:[A-ZÀ-ÖØ-Þ]\.|[A-ZÀ-ÖØ-Þ][\w'’\-]+)){0,3})"
@@ -89,7 +96,7 @@ def clean_text(text: str, identifiers: Identifiers = NOBODY, *, dates: bool = Tr
     dates. A name of one or two letters, a number of fewer than four characters, is masked
     only where its surroundings say what it is. dates: False leaves dates alone.
     """
-    plain = unicodedata.normalize("NFC", text)
+    plain = _UNSEEN.sub("", unicodedata.normalize("NFC", text))
     spans: list[tuple[int, int, str]] = []
     folded = fold(plain)
     for pattern, mask in _patterns(identifiers, dates):
@@ -187,11 +194,15 @@ def _together(tokens: list[str]) -> Iterator[str]:
                 yield f"{re.escape(first)}[\\s^\u30fb\u3000]?{re.escape(second)}"
             elif len(first) > 1 or len(second) > 1:
                 yield f"{_BEFORE}{_spellings(first)}{gap}{_spellings(second)}{_AFTER}"
+            if min(len(first), len(second)) >= _SHORT_NAME:  # as in names of files
+                yield f"{_BEFORE}{_spellings(first)}{_spellings(second)}{_AFTER}"
 
 
 def _spellings(token: str) -> str:
     """A token in folded text, umlauts also spelled out, spelled-out umlauts also as such."""
     lower = "".join(c.lower() if len(c.lower()) == 1 else _folded(c) for c in token)
+    # O'Brien is O Brien as well; in a short name (D'Or) the two pieces may be words.
+    apart = f"[{_APOSTROPHES} ]?" if len(lower) > _WORD_LIKE else f"[{_APOSTROPHES}]?"
     parts: list[str] = []
     at = 0
     while at < len(lower):
@@ -202,7 +213,7 @@ def _spellings(token: str) -> str:
             parts.append(f"{lower[at]}e?")
             at += 2
         else:
-            parts.append("['’]?" if lower[at] in "'’" else re.escape(fold(lower[at])))
+            parts.append(apart if lower[at] in _APOSTROPHES else re.escape(fold(lower[at])))
             at += 1
     return "".join(parts)
 
@@ -211,11 +222,11 @@ def _number_patterns(number: str) -> Iterator[str]:
     plain = fold(number.strip())
     solid = re.sub(r"[^a-z0-9]", "", plain)
     if len(solid) >= _SHORT_NUMBER:
-        yield _BEFORE + "[-./ ]?".join(map(re.escape, solid)) + _AFTER
+        yield _BEFORE + _NUMBER_GAP.join(solid) + _AFTER
         runs = {solid.lstrip("0"), *(run.lstrip("0") for run in re.findall(r"\d{6,}", solid))}
         for digits in sorted(runs - {solid}):
             if len(digits) >= _SHORT_NUMBER:
-                yield f"{_BEFORE}0*{re.escape(digits)}{_AFTER}"
+                yield f"{_BEFORE}(?:0{_NUMBER_GAP})*{_NUMBER_GAP.join(digits)}{_AFTER}"
     elif solid and any(c.isdigit() for c in solid):
         said = "|".join(
             f"(?<={word})" for word in ("id ", "id:", "id: ", r"no\. ", r"nr\. ", "#", "mrn ", "mrn: ")
@@ -234,10 +245,10 @@ def _date_pattern(day: date) -> str:
     d, m = (f"0?{n}" if n < 10 else str(n) for n in (day.day, day.month))
     year, short = f"{day.year:04d}", f"'?{day.year % 100:02d}"
     either, month = f"(?:{year}|{short})", f"(?:{_MONTHS[day.month - 1]})"
-    s = r"[ \t]?[./\-][ \t]?"
+    s = rf"(?:{_SEPARATOR}|[ \t])"
     return (
         f"{_BEFORE}(?:{year}{day.month:02d}{day.day:02d}|{day.day:02d}{day.month:02d}{year}"
         f"|{day.month:02d}{day.day:02d}{year}|{year}{s}{m}{s}{d}|{d}{s}{m}{s}{either}|{m}{s}{d}{s}{either}"
         rf"|{d}(?:st|nd|rd|th|\.)?[ \t\-](?:of |de )?{month}\.?,?[ \t\-](?:de )?{either}"
-        rf"|{month}\.?[ \t]{d}(?:st|nd|rd|th)?,?[ \t]{either}){_AFTER}"
+        rf"|{month}\.?[ \t]{d}(?:st|nd|rd|th)?,?[ \t]{either}){_DATE_ENDS}"
     )

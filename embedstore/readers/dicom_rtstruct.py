@@ -35,11 +35,12 @@ class Contour:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Structure:
-    """A region of interest. number, name: as the file has them."""
+    """A region of interest. number, name: as the file has them. space: UID of its frame of reference."""
 
     number: int
     name: str | None
     contours: tuple[Contour, ...]
+    space: str | None = None
 
 
 def read_structures(source: Source, limits: Limits = DEFAULT_LIMITS) -> list[Structure]:
@@ -50,8 +51,11 @@ def read_structures(source: Source, limits: Limits = DEFAULT_LIMITS) -> list[Str
         if text(ds, "SOPClassUID") != STRUCTURE_SET:
             raise ReadFailure("not a DICOM structure set (RTSTRUCT)")
         with quiet_pydicom():
-            names = {
-                integer(item, "ROINumber"): text(item, "ROIName")
+            named = {
+                integer(item, "ROINumber"): (
+                    text(item, "ROIName"),
+                    text(item, "ReferencedFrameOfReferenceUID"),
+                )
                 for item in items_of(ds, "StructureSetROISequence", _MOST_REGIONS)
             }
             found: list[Structure] = []
@@ -60,7 +64,8 @@ def read_structures(source: Source, limits: Limits = DEFAULT_LIMITS) -> list[Str
                 if number is not None:
                     contours = items_of(item, "ContourSequence", _MOST_CONTOURS)
                     kept = tuple(one for one in map(_contour, contours) if one is not None)
-                    found.append(Structure(number, names.get(number), kept))
+                    name, space = named.get(number, (None, None))
+                    found.append(Structure(number, name, kept, space))
     return found
 
 

@@ -100,7 +100,7 @@ def pillow_values(picture: Pillow.Image, managed: bool) -> NDArray[Any]:
     if mode in ("P", "PA") or (transparent and mode in ("L", "RGB", "1")):
         picture = picture.convert("RGBA" if transparent or mode == "PA" else "RGB")
     elif mode not in _KEPT and not mode.startswith("I;16"):
-        picture = picture.convert("RGBA" if mode in ("RGBa", "La") else "RGB")
+        picture = picture.convert({"RGBa": "RGBA", "La": "LA"}.get(mode, "RGB"))
     values = np.asarray(picture)
     if profile is None or mode == "CMYK" or values.ndim != 3 or values.shape[2] < 3:
         return values

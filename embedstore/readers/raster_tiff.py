@@ -28,6 +28,7 @@ from embedstore.settings import Limits
 _MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _SLIDES = ("svs", "ndpi", "bif", "scn", "qpi", "philips", "avs")
 _REDUCED, _MASK = 1, 4
+_UNSPECIFIED, _UNASSOCIATED = 0, 2  # ExtraSamples
 _PALETTE, _SEPARATED = 3, 5
 _ICC = 34675
 _SLIDE = "whole-slide images are not supported by this version"
@@ -129,7 +130,7 @@ def _extra(page: Any) -> dict[str, Scalar]:
         words = DEEP_GREY
     else:
         words = f"colour, upper 8 of {bits} bits" if kind == "u" else f"colour, 0 to 1 or {DEEP_GREY}"
-    extra: dict[str, Scalar] = {"display": f"{words}, on black" if page.extrasamples else words}
+    extra: dict[str, Scalar] = {"display": f"{words}, on black" if _sees_black(page) else words}
     tag = page.tags.get(_ICC)
     if tag is not None and colour:
         mode = "CMYK" if int(page.photometric) == _SEPARATED else "RGB"
@@ -153,6 +154,19 @@ def _is_deep(page: Any) -> bool:
     return page.dtype is not None and page.dtype not in (np.dtype(np.uint8), np.dtype(np.bool_))
 
 
+def _sees_black(page: Any) -> bool:
+    return any(int(one) != _UNSPECIFIED for one in page.extrasamples)
+
+
+def _is_clear(page: Any) -> bool:
+    """Whether its one extra sample is transparency that the others do not have in them yet.
+
+    Of associated alpha they are what is seen on black already (TIFF 6.0 section 18); an unspecified one is a
+    channel of its own, as of fluorescence, and no transparency.
+    """
+    return _UNASSOCIATED in map(int, page.extrasamples)
+
+
 def _deep(page: Any) -> NDArray[Any]:
     if int(page.photometric) not in (0, 1, 2) or page.imagedepth > 1:
         raise ReadFailure("a TIFF of this colour model and depth is not supported")
@@ -163,7 +177,11 @@ def _deep(page: Any) -> NDArray[Any]:
         raise ReadFailure("a TIFF of this layout is not supported")
     if values.dtype.kind == "c":
         raise ReadFailure("a TIFF of complex numbers is not supported")
+    if values.ndim == 3 and len(page.extrasamples) == 1 and not _is_clear(page):
+        values = values[..., :-1]
     if int(page.photometric) == 0:  # WhiteIsZero
         top = np.iinfo(values.dtype).max if values.dtype.kind in "ui" else 1
-        values = (top - values).astype(values.dtype)
+        values = values.copy()
+        shown = values if values.ndim == 2 else values[..., :1]  # and not its transparency
+        shown[...] = top - shown
     return upright(values, _orientation(page))

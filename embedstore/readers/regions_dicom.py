@@ -27,6 +27,8 @@ from embedstore.readers.quiet import quiet_pydicom
 from embedstore.readers.regions import ELSEWHERE, NOTHING, Mask, OpenMask, Place, Unmarked, other_size
 from embedstore.readers.sources import DEFAULT_LIMITS
 
+_SPACE = "FrameOfReferenceUID"
+
 
 def dicom_mask(source: Source, segment: str | None) -> OpenMask | None:
     """The mask in a SEG or RTSTRUCT; None for any other object. Raises ReadFailure."""
@@ -34,10 +36,11 @@ def dicom_mask(source: Source, segment: str | None) -> OpenMask | None:
         header = parse(stream, source.size, DEFAULT_LIMITS).header
     with quiet_pydicom():
         kind, segments = text(header, "SOPClassUID"), segments_of(header)
+        space = text(header, _SPACE)
     if kind in (SEGMENTATION, LABEL_MAP):
         labels = {number: one.label for number, one in segments.items()}
         chosen = [choose(labels, segment)] if labels else None
-        return SegmentedRegion(tuple(read_segments(source, chosen)))
+        return SegmentedRegion(tuple(read_segments(source, chosen)), space)
     if kind == STRUCTURE_SET:
         structures = {one.number: one for one in read_structures(source)}
         labels = {number: one.name for number, one in structures.items()}
@@ -76,15 +79,19 @@ def frame_plane(image: Image) -> Plane | None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SegmentedRegion:
-    """All frames of one segment."""
+    """All frames of one segment. space: their Frame of Reference UID."""
 
     masks: tuple[SegmentMask, ...]
+    space: str | None = None
 
     def on(self, place: Place) -> Mask:
         """See `OpenMask`."""
         if not any(mask.mask.any() for mask in self.masks):
             raise ReadFailure("the mask is empty: no pixel is marked in it")
-        found = region_of(self.masks, _reference(place), frame_plane(place.image), place.size)
+        masks = self.masks
+        if _elsewhere(self.space, place):
+            masks = tuple(mask for mask in masks if _reference(place) in mask.references)
+        found = region_of(masks, _reference(place), frame_plane(place.image), place.size)
         if found is not None:
             return found
         mine = [mask for mask in self.masks if _reference(place) in mask.references]
@@ -108,10 +115,18 @@ class ContouredRegion:
         plane = frame_plane(place.image)
         if plane is None:
             raise Unmarked("nothing says where in the patient it lies, so contours have no place on it")
+        if _elsewhere(self.structure.space, place):
+            contours = tuple(one for one in contours if _reference(place) in one.references)
         found = contour_mask(contours, _reference(place), plane, place.size)
         if found is None:
             raise Unmarked(f"{ELSEWHERE}, or to other slices")
         return found
+
+
+def _elsewhere(space: str | None, place: Place) -> bool:
+    """Whether equal coordinates are places in two patients, or in two scans of one (PS3.3 C.7.4.1.1.1)."""
+    own = place.asset.header.extra.get(_SPACE)
+    return space is not None and own is not None and own != space
 
 
 def _reference(place: Place) -> Reference:

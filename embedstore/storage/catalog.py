@@ -38,7 +38,7 @@ from embedstore.storage.records import (
 )
 from embedstore.storage.segments import SEGMENT_BYTES
 from embedstore.storage.tables import StoreMeta
-from embedstore.storage.vectors import VectorBook, changes, last_seq
+from embedstore.storage.vectors import VectorBook, changes, last_seq, log_sha256
 from embedstore.storage.wholes import Wholes
 
 T = TypeVar("T")
@@ -170,6 +170,10 @@ class Catalog:
         """
         return self._read(overview.known_sources, paths, image_space, text_space, site)
 
+    def source_sha256(self, path: str, size: int, mtime_ns: int) -> str | None:
+        """What the bytes of a source were when it was met with this size and time; None when it was not."""
+        return self._read(overview.source_sha256, path, size, mtime_ns)
+
     def missing(self, keys: Iterable[ItemKey], space_id: int) -> Missing:
         """Which keys are no item, and which have no vector in the space."""
         return self._read(overview.missing, keys, space_id)
@@ -272,6 +276,10 @@ class Catalog:
     def changes(self, space_id: int, after_seq: int = 0) -> Changes:
         """Net additions and removals of the space after a point of the log."""
         return self._read(changes, space_id, after_seq)
+
+    def log_sha256(self, space_id: int, seq: int) -> str:
+        """What tells the space's log up to an entry from another one of that length."""
+        return self._read(log_sha256, space_id, seq)
 
     # The store about itself.
 

@@ -189,8 +189,10 @@ def _compared(sign: str, value: Any, literal: Literal) -> Truth:
     return bool(OPERATORS[sign](value, given))
 
 
-def number_in(text: str) -> float | None:
+def number_in(text: str) -> int | float | None:
     """The number a literal text stands for when it meets a number; None when it is none."""
+    if re.fullmatch(r"[-+]?\d{1,18}", text):
+        return int(text)
     return float(text) if re.fullmatch(r"[-+]?\d{1,15}(\.\d{1,15})?", text) else None
 
 

@@ -109,6 +109,13 @@ def known_sources(
     return found
 
 
+def source_sha256(connection: Connection, path: str, size: int, mtime_ns: int) -> str | None:
+    """What the bytes of a source were when it was met with this size and time; None when it was not."""
+    query = select(Source.sha256).where(Source.path == path, Source.size == size, Source.mtime_ns == mtime_ns)
+    found: str | None = connection.execute(query).scalar()
+    return found
+
+
 def missing(connection: Connection, keys: Iterable[ItemKey], space_id: int) -> Missing:
     """Which keys are no item, and which have no vector in the space."""
     wanted = unique(keys)

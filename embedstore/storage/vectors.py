@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -175,6 +176,24 @@ def changes(connection: Connection, space_id: int, after_seq: int) -> Changes:
         np.setdiff1d(added, removed, assume_unique=True),
         np.setdiff1d(removed, added, assume_unique=True),
     )
+
+
+def log_sha256(connection: Connection, space_id: int, seq: int) -> str:
+    """What a space's log up to an entry amounts to, by the checksums of its commits.
+
+    Two logs of one length differ in it when a store was put back to an earlier state and went on otherwise.
+    """
+    added = select(func.count()).where(Change.space_id == space_id, Change.seq <= seq, Change.op == "add")
+    left = connection.execute(added).scalar_one()
+    blocks = select(Block.n_rows, Block.crc32).join(Segment, Segment.id == Block.segment_id)
+    blocks = blocks.where(Segment.space_id == space_id).order_by(Block.segment_id, Block.first_row)
+    digest = hashlib.sha256()
+    for n_rows, crc32 in connection.execute(blocks):
+        if left <= 0:
+            break
+        left -= n_rows
+        digest.update(f"{n_rows} {crc32}\n".encode())
+    return digest.hexdigest()
 
 
 def segment_state(connection: Connection, segment_id: int) -> tuple[SegmentState, Sequence[BlockState]]:

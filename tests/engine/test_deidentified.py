@@ -16,6 +16,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian
 
+from embedstore.engine.head_requests import HeadRequest
 from embedstore.engine.requests import EncoderChoice, IngestRequest
 from embedstore.engine.store import Store
 from embedstore.errors import NotFound, Refused, UsageError
@@ -200,6 +201,20 @@ def test_nothing_planted_is_in_the_store(
     secret = bytes.fromhex(key.read_text().split()[1])
     assert not any(secret in f.read_bytes() or secret.hex().encode() in f.read_bytes()
                    for f in folder.rglob("*") if f.is_file())  # fmt: skip
+
+
+def test_a_head_does_not_tell_where_its_labels_were(tmp_path: Path, key: Path) -> None:
+    for number in range(24):
+        dicom(tmp_path / "export" / f"{number}.dcm", number, PatientID=f"MRN-{number}")
+    folder = tmp_path / "store"
+    with Store.create(folder, deidentified=True) as store:
+        store.ingest(asked(tmp_path / "export", key, reports=()))
+        table = tmp_path / "labels of Quixote.csv"
+        lines = [f"{item.id},{'ill' if item.id % 2 else 'well'}" for item in store.items()]
+        table.write_text("\n".join(["id,label", *lines]))
+        store.fit_head(HeadRequest(target="label", labels=table, name="told"))
+        assert store.evaluate_head("told").counts["images"] > 0
+    assert leaks(folder) == []
 
 
 def test_what_passes_is_useful(tmp_path: Path, export: Path, key: Path) -> None:

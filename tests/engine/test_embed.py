@@ -203,6 +203,31 @@ def test_dicom_masks_of_other_images_and_unnamed_segments(series, tmp_path):
         run(paths[0], profile="ct", region=MaskFile(str(tmp_path / "rt.dcm")))
 
 
+@pytest.mark.parametrize("kind", ["seg", "rtstruct"])
+def test_equal_coordinates_of_another_scan_are_another_place(series, tmp_path, kind):
+    """Two scanners count from the same corner; only one frame of reference makes it one place."""
+    _, images, _ = series
+    if kind == "seg":
+        truth = np.zeros((DEPTH, ROWS, COLUMNS, 1), np.uint8)
+        truth[:, 3:9, 3:9] = 1
+        mask = segmentation("BINARY", truth, images, 1)
+    else:
+        corners = np.array([(-8, -18, 0), (-8, -15, 0), (-4, -15, 0), (-4, -18, 0.0)])
+        ds = pydicom.dcmread(io.BytesIO(structure_set([(None, corners)])))
+        ds.StructureSetROISequence[0].ReferencedFrameOfReferenceUID = images[0].FrameOfReferenceUID
+        mask = file_bytes(ds)
+    (tmp_path / "mask.dcm").write_bytes(mask)
+    region = MaskFile(str(tmp_path / "mask.dcm"))
+    other = slices(1, ROWS, COLUMNS)[0]
+    other.SOPInstanceUID, other.RescaleSlope, other.RescaleIntercept = "1.2.78", 1, 0
+    (tmp_path / "same.dcm").write_bytes(file_bytes(other))
+    assert len(run(tmp_path / "same.dcm", profile="ct", region=region).vectors) == 1
+    other.FrameOfReferenceUID = "1.2.10"
+    (tmp_path / "other.dcm").write_bytes(file_bytes(other))
+    with pytest.raises(BadInputFile, match=r"mask.dcm: the mask belongs to other images"):
+        run(tmp_path / "other.dcm", profile="ct", region=region)
+
+
 def test_a_volume_between_the_pixels_is_no_mask(series, tmp_path):
     paths, images, _ = series
     moved = [pydicom.dcmread(io.BytesIO(file_bytes(one))) for one in images]

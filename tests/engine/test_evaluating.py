@@ -67,7 +67,8 @@ def test_inside_and_outside_stand_beside_each_other_with_their_difference(docume
     difference = validation.difference.difference
     assert difference.value == pytest.approx(validation.external.value - validation.internal.value)
     assert difference.n_patients == 30
-    assert document.smallest_detectable is not None
+    assert validation.external.value == 1.0
+    assert document.smallest_detectable is None, "a perfect score has no interval to go by"
 
 
 def test_predictive_values_are_at_the_prevalence_asked_for(document):

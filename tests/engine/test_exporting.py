@@ -169,3 +169,10 @@ def test_lists_a_person_filled_in(labelled, tmp_path):
     broken.write_text('{"format": "embedstore label provenance 1", "label_set": "b", "classes": ["x"]}\n{}\n')
     with pytest.raises(BadInputFile, match="line 2"):
         labelled.import_labels("b", broken)
+
+
+def test_a_row_that_names_no_image_is_about_none(labelled, tmp_path):
+    """Tables write what is missing as None: no image is called that."""
+    (tmp_path / "in.csv").write_text("sop_uid,id,label\nNone,,present\n,\u00b2,present\n")
+    card = labelled.import_labels("lit", tmp_path / "in.csv", by="bea")
+    assert (card.votes, card.missing) == (0, 2)

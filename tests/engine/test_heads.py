@@ -66,6 +66,20 @@ def test_several_targets_are_findings_and_a_missing_one_is_left_out(store, cohor
     assert {"id", "path", "patient", "p bright", "p late"} == set(table_of(tmp_path / "out.csv")[0])
 
 
+def test_answers_hold_no_formula(store, tmp_path, draw, ask):
+    lines = ["path,patient_id,label"]
+    for number in range(24):
+        draw(tmp_path / "in" / f"{number}.png", number, bool(number % 2))
+        lines.append(f"in/{number}.png,=HYPERLINK({number}),{'-lit' if number % 2 else '=dark()'}")
+    (tmp_path / "table.csv").write_text("\n".join(lines))
+    store.ingest(ask(tmp_path / "in", metadata=(tmp_path / "table.csv",)))
+    store.fit_head(HeadRequest(target="label", name="told", conformal=Conformal(alpha=0.3)))
+    store.apply_head("told", out=tmp_path / "out.csv")
+    cells = [cell for row in table_of(tmp_path / "out.csv") for cell in row.values()]
+    assert not [cell for cell in cells if cell.startswith(("=", "-l"))]
+    assert "'=HYPERLINK(0)" in cells
+
+
 def test_a_head_on_fused_labels_is_judged_by_gold_only(filled, tmp_path):
     voters = tmp_path / "voters.yaml"
     voters.write_text(VOTERS.format(name="lit_up"))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -122,6 +124,23 @@ def test_metadata_that_comes_later_joins_what_is_there(store, cohort, ask):
     assert report.images == 0
     assert report.reports == 60
     assert len(store.items("kind = 'image' and label = 'bright' and site = 'A'")) == 12
+
+
+def test_a_file_that_was_replaced_is_not_shown_under_the_old_name(store, tmp_path, ask, draw):
+    """By size and time it is known at once; a copy with another time is known by its bytes."""
+    kept, replaced = (draw(tmp_path / "in" / f"{name}.png", 1 + n) for n, name in enumerate("ab"))
+    store.ingest(ask(tmp_path / "in"))
+    by_name = {Path(item.path).name: item.id for item in store.items()}
+    picture = store.thumbnail(by_name["a.png"])
+    draw(replaced, 99, bright=True)
+    os.utime(kept, (1, 1))
+    with Store.open(tmp_path / "store") as again:
+        assert again.thumbnail(by_name["b.png"]) is None
+        assert again.thumbnail(by_name["a.png"]) == picture
+        again.ingest(ask(tmp_path / "in"))
+        ids = {item.id for item in again.items()} - {by_name["b.png"]}
+        assert again.thumbnail(by_name["b.png"]) is None
+        assert all(again.thumbnail(id_) for id_ in ids)
 
 
 def test_archives_are_entered(store, tmp_path, ask, draw):

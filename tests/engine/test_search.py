@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from embedstore.contracts.query import Query
+from embedstore.engine.store import Store
 from embedstore.errors import FilterError, NotFound, UsageError
 from embedstore.pages.contact_sheet import contact_sheet
 
@@ -151,3 +153,34 @@ def test_the_index_comes_back_from_the_log(filled):
     with type(filled).open(filled.path) as again:
         assert again.verify() == ()
         assert len(again.search(Query(like=4, k=60)).hits) == len(before.hits)
+
+
+def test_an_index_of_a_log_that_went_another_way_is_not_believed(tmp_path, ask):
+    """A backup of catalog and segments is put back, the index stays; other images come under the same ids."""
+
+    def pictures(name, count):
+        (tmp_path / name).mkdir()
+        for seed in range(count):
+            cells = np.random.default_rng([*map(ord, name), seed]).integers(0, 255, (5, 5))
+            Image.fromarray(np.kron(cells, np.ones((8, 8))).astype(np.uint8)).save(
+                tmp_path / name / f"{seed}.png"
+            )
+        return tmp_path / name
+
+    with Store.create(tmp_path / "store") as store:
+        store.ingest(ask(pictures("before", 20)))
+    shutil.copytree(tmp_path / "store", tmp_path / "backup")
+    with Store.open(tmp_path / "store") as store:
+        store.ingest(ask(pictures("lost", 40)))
+    for name in ("catalog.db", "segments/space0001-000001.f32"):
+        shutil.copy2(tmp_path / "backup" / name, tmp_path / "store" / name)
+    shutil.copytree(tmp_path / "store" / "indexes", tmp_path / "stale")
+    with Store.open(tmp_path / "store") as store:
+        store.ingest(ask(pictures("after", 60)))
+        shutil.copytree(tmp_path / "stale", tmp_path / "store" / "indexes", dirs_exist_ok=True)
+        assert [finding.what for finding in store.verify()] == ["index"]
+    with Store.open(tmp_path / "store") as store:
+        for item in store.items():
+            assert store.search(Query(like=item.id, k=1)).hits[0].score == pytest.approx(1, abs=1e-6)
+        store.reindex()
+        assert store.verify() == ()

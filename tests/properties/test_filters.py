@@ -18,7 +18,10 @@ TEXTS = st.sampled_from(
     ["CR", "True", "cr", "CT", "", "O'Neill", "100%", "a_b", "Ö", "1", "60", "1.50", "\\"]
 )
 NUMBERS = st.sampled_from([0, 1, -3, 60, 60.5, 1e3])
-ATTRIBUTES = st.dictionaries(st.sampled_from(["grade", "two words"]), TEXTS | NUMBERS, max_size=2)
+LONG = st.sampled_from([2**53, 2**53 + 1])  # one number as floats, two record numbers
+ATTRIBUTES = st.dictionaries(
+    st.sampled_from(["grade", "two words", "Größe"]), TEXTS | NUMBERS | LONG, max_size=2
+)
 ROWS = st.lists(
     st.fixed_dictionaries(
         {
@@ -45,12 +48,14 @@ def quoted(text: str) -> str:
 STRINGS = TEXTS.map(quoted)
 LITERALS = NUMBERS.map(str)
 TEXT_COLUMNS = st.sampled_from(["modality", "site", "path"])
-ATTRS = st.sampled_from(["attr.grade", 'attr."two words"'])
+ATTRS = st.sampled_from(["attr.grade", 'attr."two words"', 'attr."Größe"'])
 SIGNS = st.sampled_from(["=", "!=", "<", "<=", ">", ">=", "==", "<>"])
 PATTERNS = st.sampled_from(["%", "c_", "_R", "100\\%", "%o''n%", "ö", "", "\\\\"]).map(lambda p: f"'{p}'")
 CONDITIONS = st.one_of(
     st.builds("{} {} {}".format, TEXT_COLUMNS | ATTRS, SIGNS, STRINGS),
     st.builds("{} {} {}".format, ATTRS | st.sampled_from(["age", "rows"]), SIGNS, LITERALS),
+    st.builds("{} {} {}".format, ATTRS, SIGNS, LONG.map(str) | LONG.map(str).map(quoted)),
+    st.builds("{} in ({}, {})".format, ATTRS, LONG, STRINGS),
     st.builds("{} {} {}".format, TEXT_COLUMNS, st.sampled_from(["=", "!="]), LITERALS),
     st.builds(
         "{} {} ({}, {})".format, TEXT_COLUMNS | ATTRS, st.sampled_from(["in", "not in"]), STRINGS, STRINGS
@@ -107,6 +112,16 @@ def test_sql_and_python_agree(engine, rows, text):
         found = set(session.execute(select(Item.id).where(where.clause())).scalars())
         session.rollback()
     assert found == {number for number, row in enumerate(rows, 1) if where.matches(row)}
+
+
+def test_a_list_may_have_thousands_of_values(engine):
+    where = parse_where(f"attr.grade in ({', '.join(map(str, range(3000)))})")
+    with Session(engine) as session:
+        stored(
+            session, [{"extra": {"grade": n}, "patient_known": True, "paths": ["a"]} for n in (2999, 3000)]
+        )
+        assert session.execute(select(Item.id).where(where.clause())).scalars().all() == [1]
+        session.rollback()
 
 
 @settings(max_examples=200, deadline=None)

@@ -9,7 +9,9 @@ import pytest
 
 from embedstore.errors import UsageError
 from embedstore.evaluation import metrics
+from embedstore.evaluation.comparison import smallest_detectable
 from embedstore.evaluation.intervals import bootstrap, bootstrap_mean
+from embedstore.evaluation.proportions import clustered_mean
 from embedstore.evaluation.report import evaluate
 
 
@@ -58,6 +60,22 @@ def test_resamples_without_both_classes_are_counted_and_mentioned():
     assert "only 4 patients" in found.note
 
 
+def test_a_perfect_score_is_no_certainty():
+    """All resamples agree: an interval from 1 to 1 would claim that nothing else can happen."""
+    y = np.repeat([0, 1], 15)
+    for found in (
+        bootstrap("auroc", metrics.auroc, y, y * 0.5, np.arange(30)),
+        bootstrap("accuracy", metrics.accuracy, y, y, np.arange(30)),
+        bootstrap_mean("precision at 5", np.ones(30), np.arange(30)),
+        clustered_mean("set_size", np.ones(30), np.arange(30)),
+    ):
+        assert found.value == 1
+        assert np.isnan([found.low, found.high]).all()
+        assert "no interval: all patients agree" in found.note
+        assert found.to_json()["low"] is None
+    assert np.isnan(smallest_detectable(0.0))
+
+
 def test_a_single_patient_gets_a_value_and_no_interval():
     found = bootstrap("auroc", metrics.auroc, [0, 1], [0.2, 0.8], ["p", "p"])
     assert found.value == 1.0
@@ -101,10 +119,17 @@ def test_evaluate_reports_every_metric_with_interval_and_drops_unlabelled_rows()
         report.get("f1")
 
 
+def test_nothing_is_balanced_over_one_class():
+    p = np.random.default_rng(0).random(40)
+    report = evaluate(np.zeros(40, int), np.column_stack([1 - p, p]), np.arange(40), ("a", "b"), resamples=50)
+    assert np.isnan(report.get("balanced_accuracy").value)
+    assert "a class is missing" in report.get("balanced_accuracy").note
+
+
 def test_evaluate_of_three_classes():
     rng = np.random.default_rng(0)
     y = rng.integers(3, size=90)
-    p = rng.dirichlet(np.ones(3), size=90) + np.eye(3)[y]
+    p = rng.dirichlet(np.ones(3), size=90) + 0.7 * np.eye(3)[y]
     report = evaluate(y, p / p.sum(1, keepdims=True), np.arange(90), ("a", "b", "c"), resamples=100)
     assert report.get("macro_auroc").low > 0.8
     assert report.get("accuracy").n_positives is None

@@ -126,6 +126,13 @@ def test_a_mention_points_at_its_words_and_its_cue():
     assert mention.cue == "no definite"
 
 
+def test_a_text_without_any_full_stop_is_read():
+    """Its cost must not grow with the cube of its length: this one would take a day."""
+    outcomes = read_report(LEXICON, "no effusion, " * 5000 + "seen").outcomes
+    assert outcomes["effusion"] == ABSENT
+    assert outcomes["pneumothorax"] == "not mentioned"
+
+
 def test_decimals_do_not_end_a_sentence():
     found = list(sentences("A 2.5 cm nodule. No effusion.", (), ()))
     assert [" ".join(sentence.words) for sentence in found] == ["a 2.5 cm nodule", "no effusion"]

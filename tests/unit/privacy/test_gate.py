@@ -52,6 +52,17 @@ def test_basic_leaves_dates_ages_and_descriptions_out() -> None:
     assert "1.2.3" not in (out.whole or "")
 
 
+def test_a_split_is_a_usual_word_or_a_pseudonym() -> None:
+    """An array of a file may be called after its patient, and its name becomes the split."""
+    for word in ("train", "Validation", "test", "external", "fold 3", "0"):
+        assert BASIC.header(Header(split=word), NOBODY).split == word
+    one, again, other = (
+        BASIC.header(Header(split=name), NOBODY).split for name in ("Doe", "Doe", "test-Doe")
+    )
+    assert one == again != other
+    assert re.fullmatch("X-[A-Z2-7]{8}", one or "")
+
+
 def test_research_keeps_ages_up_to_ninety_and_moves_dates() -> None:
     out = RESEARCH.header(Header(patient_id="P1", age=97, sex="F", study_date="2019-06-12"), NOBODY)
     assert (out.age, out.sex) == (90, "F")

@@ -21,7 +21,7 @@ def known(names: str = "", numbers: str = "", dates: str = "", phrases: str = ""
     "written",
     [
         "Müller", "MÜLLER", "Mueller", "Muller", "Hans-Jörg Müller", "Müller, Hans Jörg", "müller's",
-        "H. Müller", "Joerg", "hans_müller", "Müller^Hans-Jörg",
+        "H. Müller", "Joerg", "hans_müller", "Müller^Hans-Jörg", "MüllerHans", "Mül\u00adler", "Mü\u200bller",
     ],
 )  # fmt: skip
 def test_names_go_in_every_order_and_spelling(written: str) -> None:
@@ -29,6 +29,12 @@ def test_names_go_in_every_order_and_spelling(written: str) -> None:
     assert "ller" not in cleaned.lower()
     assert "rg " not in cleaned
     assert cleaned.endswith("shows an effusion.")
+
+
+@pytest.mark.parametrize("written", ["O'Brien", "O’Brien", "O`Brien", "O Brien", "OBRIEN"])
+def test_an_apostrophe_is_written_in_many_ways(written: str) -> None:
+    assert clean_text(f"seen by {written}.", known("O'Brien^Pat")) == "seen by [NAME]."
+    assert clean_text("vitamin D or calcium", known("D'Or^Pat")) == "vitamin D or calcium"
 
 
 def test_decomposed_accents_are_the_same_name() -> None:
@@ -51,7 +57,9 @@ def test_names_without_spaces() -> None:
     assert clean_text("患者王小明の胸部", known("王^小明=Wang^Xiaoming")) == "患者[NAME]の胸部"
 
 
-@pytest.mark.parametrize("written", ["PAT-00123456", "pat00123456", "PAT 00123456", "00123456", "123456"])
+@pytest.mark.parametrize(
+    "written", ["PAT-00123456", "pat00123456", "PAT 00123456", "00123456", "123456", "123 456", "00-123-456"]
+)
 def test_numbers_go_with_and_without_separators(written: str) -> None:
     assert clean_text(f"id {written}, film 2", known(numbers="PAT-00123456")) == "id [ID], film 2"
 
@@ -68,6 +76,7 @@ DAY = date(1954, 3, 2)
     [
         "19540302", "1954-03-02", "1954/3/2", "02.03.1954", "2.3.54", "3/2/1954", "03/02/54", "2 March 1954",
         "March 2nd, 1954", "2. März 1954", "2 mars 1954", "2 de marzo de 1954", "2-Mar-1954", "2 maart 1954",
+        "2 3 1954", "1954 03 02",
     ],
 )  # fmt: skip
 def test_the_headers_dates_go_in_common_notations(written: str) -> None:
@@ -82,6 +91,8 @@ def test_the_headers_dates_go_in_common_notations(written: str) -> None:
         ("MRN 123-45-678", "MRN [ID]"),
         ("see 1.2.826.0.1.3680043.8.498", "see [ID]"),
         ("compared with 12.05.2019", "compared with [DATE]"),
+        ("acquired 2019-05-12T14:30", "acquired [DATE]T14:30"),
+        ("by Dr.Weiß", "by Dr.[NAME]"),
     ],
 )  # fmt: skip
 def test_what_is_identifying_by_its_form_goes_unknown(text: str, cleaned: str) -> None:

@@ -134,6 +134,33 @@ def test_transparency_lies_on_black():
     assert read(saved(grey)).max() == 0
 
 
+@pytest.mark.parametrize("deep", [np.uint8, np.uint16])
+def test_what_the_extra_channel_of_a_tiff_is(deep):
+    """Transparency to be applied, applied already, or a channel of its own: the same at every depth."""
+    full = np.iinfo(deep).max
+    colour = COLOUR.astype(deep) * (full // 255)
+    clear = np.full((*GREY.shape, 1), full // 5, deep)
+    dimmed = (colour // 5).astype(deep)
+
+    def seen(values, kind, photometric="rgb"):
+        stored = np.concatenate([values, clear], axis=2)
+        return read(tiff(stored, photometric=photometric, planarconfig="contig", extrasamples=[kind]))
+
+    for found, said in (
+        (seen(colour, "unassalpha"), COLOUR * 0.2),
+        (seen(dimmed, "assocalpha"), COLOUR * 0.2),
+        (seen(colour, "unspecified"), COLOUR),
+    ):
+        assert np.abs(found.astype(float) - said).max() <= 2
+    grey = np.full((*GREY.shape, 1), full, deep)
+    assert {*np.unique(seen(grey // 5, "assocalpha", "minisblack")[..., :1])} <= (
+        {51} if deep is np.uint8 else {0}
+    )
+    if deep is np.uint16:  # Pillow does not take such a picture of 8 bits
+        black = np.full((*GREY.shape, 1), full, deep)
+        assert seen(black, "unassalpha", "miniswhite").max() == 0
+
+
 def test_cmyk():
     picture = Pillow.fromarray(COLOUR).convert("CMYK")
     assert np.array_equal(read(saved(picture, "TIFF")), np.asarray(picture.convert("RGB")))
