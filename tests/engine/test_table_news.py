@@ -71,9 +71,7 @@ def test_a_mapped_column_may_be_in_one_of_several_tables(store, films, table, as
     }
     store.ingest(ask(*films, mapping={"Befund": "report", "Alter": "age"}, **tables))
     assert store.items("age = 61 and kind = 'image'")[0].report == "Clear."
-    with pytest.raises(
-        BadInputFile, match="no column .Text. to map: .*has: path, Alter; .*Befund"
-    ):
+    with pytest.raises(BadInputFile, match=r"no column .Text. to map: .*has: path, Alter; .*Befund"):
         store.ingest(ask(*films, mapping={"Text": "report"}, **tables))
     with pytest.raises(UsageError, match="--map reads columns of a table"):
         store.ingest(ask(*films, mapping={"Text": "report"}))
