@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count
-from pathlib import Path
-from typing import Literal
 
 from embedstore.contracts.executor import Done, Executor, Failed
 from embedstore.contracts.record import Asset, Report, Skip, Source
@@ -16,7 +14,8 @@ from embedstore.engine.reading import DescribeWork, Look, Seen
 from embedstore.engine.requests import IngestRequest, TableNews
 from embedstore.engine.table_news import table_news
 from embedstore.fingerprint import bytes_sha256
-from embedstore.readers.tables import Conflict, Table, merge, read_table
+from embedstore.readers.table_set import read_tables
+from embedstore.readers.tables import Conflict, merge
 from embedstore.readers.walk import Unreachable, walk
 from embedstore.settings import Limits
 from embedstore.storage.batches import ItemKey
@@ -93,11 +92,7 @@ class Survey:
         self._held: list[tuple[Surveyed, Examined | None]] = []
         self._elsewhere = 0
         self._sited: dict[str, bool] = {}
-        brings: dict[Path, Literal["metadata", "reports"]] = dict.fromkeys(request.metadata, "metadata")
-        brings.update(dict.fromkeys(request.reports, "reports"))
-        self.tables: tuple[Table, ...] = tuple(
-            read_table(path, request.mapping, limits, what) for path, what in brings.items()
-        )
+        self.tables = read_tables(request.metadata, request.reports, request.mapping, limits)
 
     def sources(self, image_space: int, text_space: int) -> Iterator[Surveyed]:
         """Every source under the request's paths; settled are those with vectors in both spaces.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -74,20 +75,33 @@ def read_rows(
     what the rows are for, "" for anything. Raises BadInputFile naming file and line, also when there is no
     column for what the table should bring.
     """
+    with _reading(path, limits) as (reader, names, above):
+        fields = assign(path, names, mapping)
+        if brings:
+            refuse_useless(path, fields, reports=brings == "reports")
+        return tuple(_rows(path, reader, above, names, fields))
+
+
+def columns_of(path: Path, limits: Limits) -> tuple[str, ...]:
+    """Names of a table's columns. Raises BadInputFile."""
+    with _reading(path, limits) as (_, names, _):
+        return tuple(names)
+
+
+@contextmanager
+def _reading(path: Path, limits: Limits) -> Iterator[tuple[_csv.Reader, list[str], int]]:
+    """A reader of the rows, the names of the columns, and how many lines stand above those."""
     before = csv.field_size_limit(limits.max_text_chars)
     try:
         with table_text(path) as text:
+            above = text.line - 1
             reader = csv.reader(chain([text.first], text.rest), delimiter=text.delimiter, strict=True)
             try:
                 names = [name.strip() for name in next(reader)]
                 _check_names(path, names)
-                fields = assign(path, names, mapping)
-                if brings:
-                    refuse_useless(path, fields, reports=brings == "reports")
-                return tuple(_rows(path, reader, text.line - 1, names, fields))
+                yield reader, names, above
             except csv.Error as error:
-                number = text.line - 1 + reader.line_num
-                raise BadInputFile(f"{path}: line {number}: {error}") from None
+                raise BadInputFile(f"{path}: line {above + reader.line_num}: {error}") from None
     finally:
         csv.field_size_limit(before)
 
@@ -95,7 +109,6 @@ def read_rows(
 def _rows(
     path: Path, reader: _csv.Reader, above: int, names: list[str], fields: Mapping[str, str | None]
 ) -> Iterator[TableRow]:
-    """above: lines before the one that names the columns."""
     line = above + reader.line_num + 1
     for cells in reader:
         if any(cell.strip() for cell in cells):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from embedstore.engine.store import Store
-from embedstore.errors import BadInputFile
+from embedstore.errors import BadInputFile, UsageError
 from embedstore.privacy.key import Key
 
 
@@ -62,6 +62,19 @@ def test_reports_without_a_usable_column_stop_before_anything(store, films, tabl
     with pytest.raises(BadInputFile, match=r"table.csv: .*: path, Befund; .*--map COLUMN=report"):
         store.ingest(ask(*films, reports=(table("path,Befund", "f0.png,x"),)))
     assert store.status().sources == 0
+
+
+def test_a_mapped_column_may_be_in_one_of_several_tables(store, films, table, ask):
+    tables = {
+        "metadata": (table("path,Alter", "f0.png,61"),),
+        "reports": (table("path,Befund", "f0.png,Clear.", name="reports.csv"),),
+    }
+    store.ingest(ask(*films, mapping={"Befund": "report", "Alter": "age"}, **tables))
+    assert store.items("age = 61 and kind = 'image'")[0].report == "Clear."
+    with pytest.raises(BadInputFile, match=r"no column .Text. to map: .*has: path, Alter; .*Befund"):
+        store.ingest(ask(*films, mapping={"Text": "report"}, **tables))
+    with pytest.raises(UsageError, match="--map reads columns of a table"):
+        store.ingest(ask(*films, mapping={"Text": "report"}))
 
 
 def test_a_later_table_says_whose_a_known_image_is(store, films, table, ask):
