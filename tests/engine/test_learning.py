@@ -29,7 +29,8 @@ def test_a_head_is_judged_on_other_patients(filled):
     assert card.split["n_test_patients"] == 12
     report = filled.evaluate_head("by site")
     assert report.counts["images"] == 24
-    assert report.metrics["auroc"]["low"] > 0.5
+    assert report.metrics["auroc"]["value"] == 1.0
+    assert "no interval: all patients agree" in report.metrics["auroc"]["note"]
     assert report.metrics["auroc"]["n_patients"] == 12
     assert report.shuffled["low"] < 0.5 < report.shuffled["high"]
     assert report.shuffled["shuffles"] == 20
