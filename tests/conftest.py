@@ -6,13 +6,15 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-# How long an example takes depends on what else the machine does, and is nothing to fail by.
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
+# How long a property takes says something of the machine's other work, and nothing of the property.
+settings.register_profile(
+    "embedstore", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("embedstore")
 
 
 @pytest.fixture(scope="session", autouse=True)

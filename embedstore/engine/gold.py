@@ -6,8 +6,8 @@ import numpy as np
 
 from embedstore.contracts.image import I64
 from embedstore.contracts.labels import LabelSet
+from embedstore.engine.truth import present_absent
 from embedstore.engine.workspace import Workspace
-from embedstore.engine.zeroshot import present_absent
 from embedstore.errors import UsageError
 from embedstore.learning.heads.labels import encode_labels
 from embedstore.learning.vote_counts import UNSEEN, majority_vote

@@ -15,9 +15,9 @@ from embedstore.engine.head_requests import Conformal, HeadRequest
 from embedstore.engine.head_rows import HeadRows, Target, labelled
 from embedstore.engine.head_texts import class_texts, prompted_for
 from embedstore.engine.heads import card_of
+from embedstore.engine.prompted import PromptedSpace
 from embedstore.engine.requests import HeadCard
 from embedstore.engine.workspace import Workspace
-from embedstore.engine.zeroshot import PromptedSpace
 from embedstore.errors import UsageError
 from embedstore.evaluation.splits import Split, one_sided, split_by_mask, split_by_patient
 from embedstore.fingerprint import digest

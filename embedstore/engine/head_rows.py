@@ -14,8 +14,8 @@ from embedstore.engine.gold import known_classes
 from embedstore.engine.head_labels import labels_from_file
 from embedstore.engine.head_requests import HeadRequest
 from embedstore.engine.target_columns import LABEL_PREFIX, refuse_empty
+from embedstore.engine.truth import present_absent
 from embedstore.engine.workspace import Workspace
-from embedstore.engine.zeroshot import present_absent
 from embedstore.errors import UsageError
 from embedstore.evaluation.arrays import NO_LABEL
 from embedstore.learning.heads.kinds import Task

@@ -8,8 +8,9 @@ import numpy as np
 
 from embedstore.contracts.image import F32
 from embedstore.engine.head_requests import HeadRequest
+from embedstore.engine.prompted import PromptedSpace, prompt
+from embedstore.engine.truth import present_absent
 from embedstore.engine.workspace import Workspace
-from embedstore.engine.zeroshot import PromptedSpace, present_absent, prompt
 from embedstore.errors import UsageError
 from embedstore.learning.prompts import find_prompts, load_prompts
 

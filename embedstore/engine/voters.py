@@ -14,11 +14,13 @@ import numpy as np
 
 from embedstore import discovery
 from embedstore.contracts.labels import LabelingFunction, LabelSet
+from embedstore.engine.prompted import prompt, template_in
 from embedstore.engine.requests import ZeroShotRequest
 from embedstore.engine.trusted_code import load_function
+from embedstore.engine.truth import present_absent
 from embedstore.engine.voter_kinds import FILE_KEYS, VOTER_KINDS
 from embedstore.engine.workspace import Workspace
-from embedstore.engine.zeroshot import calibration_for, present_absent, prompt, template_in
+from embedstore.engine.zeroshot import calibration_for
 from embedstore.errors import BadInputFile, NotFound, Refused, UsageError, did_you_mean
 from embedstore.fingerprint import digest
 from embedstore.learning.heads.labels import encode_labels

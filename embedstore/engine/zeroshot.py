@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,71 +12,18 @@ from numpy.typing import ArrayLike
 from embedstore.contracts.image import F32, I64
 from embedstore.contracts.labels import LabelSet, Vote
 from embedstore.engine.anchors import Sparing, spared
-from embedstore.engine.bridges import OpenBridge, bridge_between
+from embedstore.engine.prompted import PromptedSpace, prompt, template_in
 from embedstore.engine.requests import ZeroShotRequest, ZeroShotResult, ZeroShotRow
+from embedstore.engine.truth import truth_of
 from embedstore.engine.workspace import Workspace
 from embedstore.engine.zeroshot_report import abstaining, judged, told_wordings
 from embedstore.errors import UsageError
 from embedstore.fingerprint import digest
 from embedstore.learning.calibrate import Calibration, doubts, fit_calibration
-from embedstore.learning.heads.labels import encode_labels
-from embedstore.learning.prompts import PromptSet, Prototypes, find_prompts, load_prompts
+from embedstore.learning.prompts import PromptSet, find_prompts, load_prompts
 from embedstore.learning.sensitivity import wordings
-from embedstore.learning.zeroshot import Decisions, class_scores, decide
+from embedstore.learning.zeroshot import Decisions, decide
 from embedstore.storage.filters import parse_where
-from embedstore.storage.records import SpaceRow
-
-ABSENT_WORDS = frozenset({"0", "no", "absent", "false", "n"})
-PRESENT_WORDS = frozenset({"1", "yes", "present", "true", "y"})
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PromptedSpace:
-    """Prompts ready to meet the images of a space. to_joint: carries image vectors to where prompts are.
-
-    texts: (t, dim) vectors of the prompts' sentences there.
-    """
-
-    space: SpaceRow
-    prompts: PromptSet
-    texts: F32
-    prototypes: Prototypes
-    bridge: OpenBridge | None
-    to_joint: Callable[[F32], F32] | None
-
-    def scores(self, vectors: F32) -> F32:
-        """(n, dim) stored image vectors to (n, classes) scores, larger is likelier."""
-        found: F32 = class_scores(self.prototypes, self.meeting(vectors))
-        return found
-
-    def meeting(self, vectors: F32) -> F32:
-        """(n, dim) stored image vectors to where they meet the prompts."""
-        return self.to_joint(vectors) if self.to_joint else vectors
-
-
-def prompt(
-    workspace: Workspace, prompts: PromptSet, encoder: str | None, bridge: str | None
-) -> PromptedSpace:
-    """Embed a prompt set where the images of `encoder` can meet it. Raises BridgeMissing."""
-    space = workspace.space("image", encoder)
-    if space.spec.get("shared_space"):
-        if bridge is not None:
-            raise UsageError(
-                f"'{space.encoder}' reads images and texts in one space; leave out bridge '{bridge}'"
-            )
-        vectors = workspace.encoder_of(space, "text").encode_texts(prompts.texts)
-        return PromptedSpace(space, prompts, vectors, prompts.prototypes(vectors), None, None)
-    over = bridge_between(workspace, space, bridge)
-    texts = workspace.catalog.space(over.text_space)
-    vectors = over.bridge.texts_to_joint(workspace.encoder_of(texts, "text").encode_texts(prompts.texts))
-    ensembled = prompts.prototypes(vectors)
-    return PromptedSpace(space, prompts, vectors, ensembled, over, over.bridge.images_to_joint)
-
-
-def template_in(workspace: Workspace, encoder: str | None) -> str:
-    """The template for prompt sets that name none: what the texts of a shared space were trained as."""
-    spec = workspace.space("image", encoder).spec
-    return str(spec.get("prompt") or "{}") if spec.get("shared_space") else "{}"
 
 
 def zeroshot(workspace: Workspace, request: ZeroShotRequest) -> ZeroShotResult:
@@ -206,26 +153,6 @@ def calibration_for(
         doubted = doubts(prompts.kind, scores, truth, prompts.classes, found.patients)
         fitted = replace(fitted, notes=(*fitted.notes, *doubted))
     return fitted, frozenset(found.patients)
-
-
-def truth_of(workspace: Workspace, prompts: PromptSet, items: I64, column: str | None) -> I64 | None:
-    """What the store knows: (n,) class indices, or (n, findings) of 1, 0, -1 (unknown); None when nothing."""
-    catalog = workspace.catalog
-    if prompts.kind == "classes":
-        if column is None:
-            return None
-        return encode_labels(catalog.column(items, column), prompts.classes)[0]
-    found = [present_absent(catalog.column(items, f"attr.{name}")) for name in prompts.classes]
-    truth = np.stack(found, axis=1)
-    return truth if (truth >= 0).any() else None
-
-
-def present_absent(values: list[Any]) -> I64:
-    """1, 0 or -1 of column values such as 1, "no", "present"; anything else is unknown."""
-    words = [
-        str(int(v)) if isinstance(v, float) and v.is_integer() else str(v).strip().lower() for v in values
-    ]
-    return np.array([1 if w in PRESENT_WORDS else 0 if w in ABSENT_WORDS else -1 for w in words], np.int64)
 
 
 def _rows(
