@@ -98,8 +98,9 @@ def distinct_pairs(folder: Path, rows: list[dict[str, str]], rng: np.random.Gene
     same = [pair for pair in everything if patients[pair[0]] == patients[pair[1]]]
     others = [pair for pair in everything if patients[pair[0]] != patients[pair[1]]]
     picked = rng.permutation(len(others))[: PAIRS - len(same)]
+    pictures = np.stack(small)
     flagged = {
-        name: sum(likeness(small[one], small[two]).same for one, two in pairs)
+        name: int(likeness(*(pictures[[pair[side] for pair in pairs]] for side in (0, 1))).same.sum())
         for name, pairs in (("same_patient", same), ("other", [others[n] for n in picked]))
     }
     return {

@@ -21,6 +21,8 @@ from embedstore.learning.vectors import unit_rows
 from embedstore.storage.records import SpaceRow
 
 _NAMED = 3
+Pair = tuple[int, int]
+_AT_ONCE = 256  # pairs between two words of progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,24 +52,39 @@ def find_crossings(
     catalog = workspace.catalog
     known, known_vectors = catalog.item_vectors(space.id, np.asarray(first, np.int64))
     asked, asked_vectors = catalog.item_vectors(space.id, np.asarray(second, np.int64))
-    pairs = candidates(_units(known_vectors), _units(asked_vectors))
-    small = _SmallPictures(workspace)
-    found: list[Crossing] = []
-    looked_at = not_looked_at = 0
-    for done, (one, two, cosine) in enumerate(zip(*pairs, strict=True)):
-        progress("comparing pictures", done, len(pairs[0]))
-        ids = int(known[one]), int(asked[two])
-        same_pixels = bool(cosine >= SAME_PIXELS)
-        if not same_pixels:
-            pictures = [small.of(item) for item in ids]
-            if pictures[0] is None or pictures[1] is None:
-                not_looked_at += 1
-                continue
-            looked_at += 1
-            if not likeness(pictures[0], pictures[1]).same:
-                continue
-        found.append(Crossing(first=ids[0], second=ids[1], cosine=float(cosine), same_pixels=same_pixels))
-    return Crossings(pairs=tuple(found), looked_at=looked_at, not_looked_at=not_looked_at)
+    of_known, of_asked, cosines = candidates(_units(known_vectors), _units(asked_vectors))
+    pairs = list(zip(known[of_known].tolist(), asked[of_asked].tolist(), strict=True))
+    equal = cosines >= SAME_PIXELS
+    unsure = [pair for pair, same in zip(pairs, equal, strict=True) if not same]
+    _look(workspace, unsure, progress)
+    seen = workspace.same_pictures
+    return Crossings(
+        pairs=tuple(
+            Crossing(first=pair[0], second=pair[1], cosine=float(cosine), same_pixels=bool(same))
+            for pair, cosine, same in zip(pairs, cosines, equal, strict=True)
+            if same or seen.get(pair)
+        ),
+        looked_at=sum(pair in seen for pair in unsure),
+        not_looked_at=sum(pair not in seen for pair in unsure),
+    )
+
+
+def _look(workspace: Workspace, pairs: list[Pair], progress: Progress) -> None:
+    """Compare the pixels of pairs not compared before, as far as they can be read."""
+    seen, small = workspace.same_pictures, _SmallPictures(workspace)
+    new = [pair for pair in pairs if pair not in seen]
+    for start in range(0, len(new), _AT_ONCE):
+        progress("comparing pictures", start, len(new))
+        kept, first, second = [], [], []
+        for pair in new[start : start + _AT_ONCE]:
+            one, two = (small.of(item) for item in pair)
+            if one is not None and two is not None:
+                kept.append(pair)
+                first.append(one)
+                second.append(two)
+        if kept:
+            answers = likeness(np.stack(first), np.stack(second)).same.tolist()
+            seen.update(zip(kept, answers, strict=True))
 
 
 def refuse_crossings(found: Crossings, *, what: str = "the split") -> None:

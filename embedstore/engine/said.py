@@ -22,14 +22,14 @@ from embedstore.storage.catalog import Catalog
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The findings of the shipped lexicon that a text names; none for a text without any."""
+    """The findings of the shipped lexicon that a text names; none for a text without any, or no text."""
 
-    findings: tuple[str, ...]
-    lexicon: Lexicon
+    findings: tuple[str, ...] = ()
+    lexicon: Lexicon | None = None
 
     def said(self, report: str | None) -> Mapping[str, str]:
         """Each finding with what a report says of it: present, absent, uncertain, ...; {} without report."""
-        if not self.findings or not report:
+        if self.lexicon is None or not self.findings or not report:
             return {}
         outcomes = read_report(self.lexicon, report).outcomes
         return {name: outcomes[name] for name in self.findings}
@@ -46,6 +46,8 @@ class Asked:
 
 def asked_in(query: Query) -> Asked:
     """The findings that the query's text names. Raises UsageError when --says has none to go by."""
+    if not (query.text or query.says):  # reading the lexicon takes longer than a search
+        return Asked()
     lexicon = chest_lexicon()
     mentions = read_report(lexicon, query.text).mentions if query.text else ()
     findings = tuple(dict.fromkeys(mention.finding for mention in mentions))

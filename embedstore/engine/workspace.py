@@ -22,13 +22,17 @@ _CHECK = "check"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Workspace:
-    """An open store as its verbs see it."""
+    """An open store as its verbs see it.
+
+    same_pictures: of pairs of item ids whose pixels were compared, whether they are one picture.
+    """
 
     catalog: Catalog
     indexes: IndexShelf
     settings: Settings
     encoders: EncoderPool = field(default_factory=EncoderPool)
     joints: JointShelf = field(default_factory=JointShelf)
+    same_pictures: dict[tuple[int, int], bool] = field(default_factory=dict)
 
     def spaces_of(self, kind: TowerKind, encoder: str | None = None) -> list[SpaceRow]:
         """Spaces that a tower of that kind answers in, newest first; of one encoder when it is named."""

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,7 @@ def load_lexicon(path: Path) -> Lexicon:
     return parse_lexicon(read_mapping(path), str(path))
 
 
+@cache
 def chest_lexicon() -> Lexicon:
     """The shipped lexicon for reports of chest films, in English."""
     return load_lexicon(SHIPPED / "chest.yaml")

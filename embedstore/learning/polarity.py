@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 
@@ -82,11 +81,6 @@ def _unit(vector: F32) -> F32:
     return np.asarray(unit_rows(vector[None])[0])
 
 
-@cache
-def _chest() -> Lexicon:
-    return chest_lexicon()
-
-
 def read_polarity(text: str, lexicon: Lexicon | None = None) -> Polarity:
     """The parts of a query; cues are those of the lexicon, the shipped one without any.
 
@@ -96,7 +90,7 @@ def read_polarity(text: str, lexicon: Lexicon | None = None) -> Polarity:
     denied: list[str] = []
     cues: list[str] = []
     for sentence in sentences(text, (), ()):
-        kept, absent, cue = _divided(sentence, lexicon or _chest())
+        kept, absent, cue = _divided(sentence, lexicon or chest_lexicon())
         affirmed += [kept] if _LETTERS.search(kept) else []
         denied += [absent] if absent else []
         cues += [cue] if absent else []
