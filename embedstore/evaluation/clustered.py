@@ -24,7 +24,7 @@ from embedstore.evaluation.arrays import (
     shared_groups,
 )
 from embedstore.evaluation.comparison import Comparison, judged, normal_quantile
-from embedstore.evaluation.intervals import FEW_PATIENTS, Estimate
+from embedstore.evaluation.intervals import BOUND, FEW_PATIENTS, Estimate, agreed_bound
 
 CLUSTERED = "Obuchowski 1997, clustered by patient"
 
@@ -34,7 +34,8 @@ def clustered_auc(
 ) -> Estimate:
     """AUROC of (n,) 0/1 labels and (n,) scores with its interval over patients.
 
-    Without both classes the value is NaN; where the score separates them there is no interval.
+    Without both classes the value is NaN; where the score separates them the interval is `agreed_bound`, over
+    the patients of the rarer class.
     """
     parts = _Components.of(y, score, patients)
     low = high = float("nan")
@@ -43,6 +44,9 @@ def clustered_auc(
         centre = np.log(parts.auc / (1 - parts.auc))
         reach = normal_quantile(level) * se / (parts.auc * (1 - parts.auc))
         low, high = (float(1 / (1 + np.exp(-(centre + side * reach)))) for side in (-1, 1))
+    elif np.isfinite(parts.auc):
+        fewest = int(min((parts.positives > 0).sum(), (parts.negatives > 0).sum()))
+        low, high = agreed_bound(parts.auc, fewest, level)
     return parts.estimate(name, parts.auc, low, high, level)
 
 
@@ -145,7 +149,7 @@ class _Components:
         if not np.isfinite(value):
             said.append("undefined on these rows (one class only, or none)")
         elif not np.isfinite(low):
-            said.append("no interval: the score separates the classes, or a class has fewer than 2 patients")
+            said.append("no interval: a class has fewer than 2 patients")
         if n_patients < FEW_PATIENTS:
             said.append(f"only {n_patients} patients: the interval is rough")
         return Estimate(
@@ -157,7 +161,7 @@ class _Components:
             n_images=int(self.positives.sum() + self.negatives.sum()),
             n_patients=n_patients,
             n_positives=int(self.positives.sum()),
-            method=CLUSTERED,
+            method=BOUND if value in (0, 1) and np.isfinite(low) else CLUSTERED,
             note="; ".join(said),
         )
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from scipy.special import ndtri
 
 from embedstore.evaluation.arrays import F64, I64, Groups, finite_or_none, group_codes
-from embedstore.evaluation.intervals import BOOTSTRAP, RESAMPLES, Estimate, bootstrap, resampled
+from embedstore.evaluation.intervals import BOOTSTRAP, BOUND, RESAMPLES, Estimate, bootstrap, resampled
 from embedstore.evaluation.metrics import Metric
 from embedstore.evaluation.splits import refuse_leakage
 
@@ -113,8 +113,13 @@ def compare_by_bootstrap(
 
 
 def standard_error_of(found: Estimate) -> float:
-    """What stands for the standard error of a bootstrap, which has none: half its interval's width."""
-    return (found.high - found.low) / 2 / normal_quantile(found.level)
+    """What stands for the standard error of a bootstrap, which has none: half its interval's width.
+
+    NaN for a bound of patients who all agree: how they scatter was not seen.
+    """
+    return (
+        float("nan") if found.method == BOUND else (found.high - found.low) / 2 / normal_quantile(found.level)
+    )
 
 
 def compare_between_by_bootstrap(

@@ -3,26 +3,37 @@
 Images of one patient are not independent, so whole patients are drawn with replacement (Efron and
 Tibshirani, An Introduction to the Bootstrap, 1993, ch. 13; Field and Welsh, JRSS B 69:369, 2007). A resample
 in which the metric is undefined (a class is missing, or separated) is left out, counted, and mentioned.
-Where all resamples agree (a perfect score) there is no interval: one of width 0 would claim certainty.
+Where all resamples agree (a perfect score) an interval of width 0 would claim certainty. Shares then have an
+exact bound (`agreed_bound`), other metrics no interval.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from embedstore.errors import UsageError
 from embedstore.evaluation.arrays import F64, I64, Groups, finite_or_none, group_codes, same_length
-from embedstore.evaluation.metrics import Metric, weighted_mean
+from embedstore.evaluation.metrics import (
+    Metric,
+    accuracy,
+    auroc,
+    average_precision,
+    balanced_accuracy,
+    macro_auroc,
+    weighted_mean,
+)
 
 RESAMPLES = 2000
 BOOTSTRAP = "percentile bootstrap over patients"
 FEW_PATIENTS = 20
 AGREED = 1e-12
+BOUND = "exact bound where all patients agree"
 ALIKE = "all patients agree, which says nothing about the next ones"
+_SHARES: tuple[Metric, ...] = (accuracy, auroc, average_precision, balanced_accuracy, macro_auroc)
 _CHUNK_CELLS = 1_000_000  # resamples x rows held at once: a few arrays of 8 MB
 
 
@@ -31,9 +42,8 @@ class Estimate:
     """A metric with its uncertainty.
 
     low, high: interval at `level` by `method`; NaN with fewer than two patients, and where the method would
-      give a width of 0. resamples: 0 where a formula
-    gave the interval. skipped: of `resamples`, those in which the metric was undefined. note: one sentence a
-    reader of the number should see, or "".
+    give a width of 0. resamples: 0 where a formula gave the interval. skipped: of `resamples`, those in which
+    the metric was undefined. note: one sentence a reader of the number should see, or "".
     """
 
     metric: str
@@ -63,6 +73,19 @@ class Estimate:
         )
 
 
+def agreed_bound(value: float, n_patients: int, level: float) -> tuple[float, float]:
+    """The interval of a mean of outcomes from 0 to 1 that came out at 1 (or 0) for all of n patients.
+
+    All of them are 1 with a probability of at most mean ** n, so a mean below ((1 - level) / 2) ** (1 / n)
+    would have shown itself; for outcomes of 0 and 1 that is the interval of Clopper and Pearson (Biometrika
+    26:404, 1934). NaN, NaN for other values and fewer than two patients.
+    """
+    if n_patients < 2 or min(abs(value), abs(value - 1)) > AGREED:
+        return float("nan"), float("nan")
+    least = ((1 - level) / 2) ** (1 / n_patients)
+    return (least, 1.0) if value > 0.5 else (0.0, 1 - least)
+
+
 def bootstrap(
     metric_name: str,
     metric: Metric,
@@ -85,7 +108,20 @@ def bootstrap(
     codes = group_codes(patients)
     value = float(metric(truth, said, None)) if len(truth) else float("nan")
     drawn = resampled(metric, truth, said, codes, resamples, seed)
-    return _estimate(metric_name, value, drawn, codes, positives, resamples, level, paired)
+    found = _estimate(metric_name, value, drawn, codes, positives, resamples, level, paired)
+    return _bounded(found, truth, codes) if metric in _SHARES and not paired else found
+
+
+def _bounded(found: Estimate, truth: NDArray[Any], codes: I64) -> Estimate:
+    """With an exact bound in place of no interval; the rarest class has the fewest patients to count on."""
+    if not np.isnan(found.low) or not len(truth):
+        return found
+    fewest = min(len(np.unique(codes[truth == one])) for one in np.unique(truth))
+    low, high = agreed_bound(found.value, fewest, found.level)
+    if np.isnan(low):
+        return found
+    note = f"all patients agree, {fewest} of the rarest class"
+    return replace(found, low=low, high=high, method=BOUND, resamples=0, skipped=0, note=note)
 
 
 def bootstrap_mean(

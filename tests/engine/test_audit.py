@@ -65,7 +65,7 @@ def test_an_audit_says_how_well_what_it_rests_on_tells_the_labels(voted):
     card = voted.audit_labels(AuditRequest(label_set="lit"))
     classifier, neighbours = card.quality["classifier"], card.quality["neighbours"]
     assert (classifier["metric"], neighbours["metric"]) == ("auroc", "balanced_accuracy")
-    assert classifier["low"] > 0.9
+    assert classifier["low"] > 0.6
     assert (classifier["n_images"], classifier["n_patients"], classifier["n_positives"]) == (60, 30, 20)
     assert card.warnings == ()
     # Nothing in the pictures tells the older patients of this cohort: doubts about their labels mean little.

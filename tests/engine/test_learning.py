@@ -30,7 +30,8 @@ def test_a_head_is_judged_on_other_patients(filled):
     report = filled.evaluate_head("by site")
     assert report.counts["images"] == 24
     assert report.metrics["auroc"]["value"] == 1.0
-    assert "no interval: all patients agree" in report.metrics["auroc"]["note"]
+    assert report.metrics["auroc"]["low"] == pytest.approx(0.025 ** (1 / 4))  # 4 of 12 patients are bright
+    assert "all patients agree" in report.metrics["auroc"]["note"]
     assert report.metrics["auroc"]["n_patients"] == 12
     assert report.shuffled["low"] < 0.5 < report.shuffled["high"]
     assert report.shuffled["shuffles"] == 20
@@ -126,7 +127,7 @@ def test_what_scores_are_not_shown_to_tell_stays_uncalibrated(filled, tmp_path):
     assert {(row.label, row.probabilities, row.reason) for row in told.rows} == {(None, None, "uncalibrated")}
     (note,) = told.calibration["notes"]
     assert note.startswith("bright is not calibrated: its scores are not shown to tell")
-    assert "AUROC 0.000 [0.000, 0.000] (n = 36 images, 18 patients, 12 positive)" in note
+    assert "AUROC 0.000 [0.000, 0.459] (n = 36 images, 18 patients, 12 positive)" in note
     prompts.write_text("findings: {bright: {present: [Lit.], absent: [Unlit.]}}")
     with pytest.raises(UsageError, match="3 present and 6 absent patients, it takes 10 with 2 of each"):
         filled.zeroshot(ZeroShotRequest(**asked | {"calibrate_where": "site = 'A' and age < 39"}))

@@ -140,8 +140,17 @@ def test_the_smallest_detectable_difference_is_that_of_the_textbook():
     assert smallest_detectable(1.0) == pytest.approx(1.959964 + 0.841621, abs=1e-5)
 
 
+def test_a_score_that_separates_the_classes_has_the_bound_of_the_rarer_one():
+    y = np.repeat([0, 1], [40, 20])
+    apart = clustered_auc(y, y + 0.5, np.arange(60))
+    assert (apart.value, apart.high) == (1.0, 1.0)
+    assert apart.low == pytest.approx(0.025 ** (1 / 20))
+    assert "exact bound" in apart.method
+    assert clustered_auc(y, -y, np.arange(60)).high == pytest.approx(1 - 0.025 ** (1 / 20))
+
+
 def test_what_has_no_interval_says_so():
-    apart = clustered_auc([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9], ["a", "b", "c", "d"])
+    apart = clustered_auc([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9], ["a", "b", "c", "c"])
     assert apart.value == 1.0
     assert np.isnan(apart.low)
     assert "no interval" in apart.note

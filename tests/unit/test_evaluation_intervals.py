@@ -66,6 +66,14 @@ def test_a_perfect_score_is_no_certainty():
     for found in (
         bootstrap("auroc", metrics.auroc, y, y * 0.5, np.arange(30)),
         bootstrap("accuracy", metrics.accuracy, y, y, np.arange(30)),
+    ):
+        # As scipy.stats.binomtest(15, 15).proportion_ci(method="exact") for the 15 patients of either class.
+        assert (found.value, found.high) == (1, 1)
+        assert found.low == pytest.approx(0.7819806)
+        assert found.method == "exact bound where all patients agree"
+    opposite = bootstrap("auroc", metrics.auroc, y, -y, np.arange(30))
+    assert (opposite.low, opposite.high) == (0, pytest.approx(1 - 0.7819806))
+    for found in (
         bootstrap_mean("precision at 5", np.ones(30), np.arange(30)),
         clustered_mean("set_size", np.ones(30), np.arange(30)),
     ):
