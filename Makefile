@@ -33,7 +33,7 @@ demo: setup
 	$(BIN)/embedstore demo
 
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --durations 15
 
 check: setup
 	$(BIN)/ruff check .
