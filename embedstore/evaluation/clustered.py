@@ -149,7 +149,7 @@ class _Components:
         if not np.isfinite(value):
             said.append("undefined on these rows (one class only, or none)")
         elif not np.isfinite(low):
-            said.append("no interval: a class has fewer than 2 patients")
+            said.append("no interval: a class has fewer than 2 patients, or all scores are alike")
         if n_patients < FEW_PATIENTS:
             said.append(f"only {n_patients} patients: the interval is rough")
         return Estimate(

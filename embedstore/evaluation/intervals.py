@@ -80,7 +80,7 @@ def agreed_bound(value: float, n_patients: int, level: float) -> tuple[float, fl
     would have shown itself; for outcomes of 0 and 1 that is the interval of Clopper and Pearson (Biometrika
     26:404, 1934). NaN, NaN for other values and fewer than two patients.
     """
-    if n_patients < 2 or min(abs(value), abs(value - 1)) > AGREED:
+    if n_patients < 2 or not min(abs(value), abs(value - 1)) <= AGREED:  # NaN is not
         return float("nan"), float("nan")
     least = ((1 - level) / 2) ** (1 / n_patients)
     return (least, 1.0) if value > 0.5 else (0.0, 1 - least)

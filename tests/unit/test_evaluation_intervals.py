@@ -84,6 +84,15 @@ def test_a_perfect_score_is_no_certainty():
     assert np.isnan(smallest_detectable(0.0))
 
 
+def test_what_is_undefined_has_no_bound():
+    y = np.ones(30, dtype=int)
+    found = bootstrap("auroc", metrics.auroc, y, np.linspace(0, 1, 30), np.arange(30))
+    assert np.isnan([found.value, found.low, found.high]).all()
+    assert "undefined on these rows" in found.note
+    constant = bootstrap("auroc", metrics.auroc, np.repeat([0, 1], 15), np.zeros(30), np.arange(30))
+    assert (constant.value, constant.low) == (0.5, pytest.approx(np.nan, nan_ok=True))
+
+
 def test_a_single_patient_gets_a_value_and_no_interval():
     found = bootstrap("auroc", metrics.auroc, [0, 1], [0.2, 0.8], ["p", "p"])
     assert found.value == 1.0
