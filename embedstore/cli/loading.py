@@ -56,7 +56,7 @@ def load_options(function: Function) -> Function:
                 type=click.Choice(["torch", "onnx"]),
                 default="torch",
                 show_default=True,
-                help="What runs --encoder; onnx gives the same vectors, faster on a CPU.",
+                help="What runs --encoder; onnx gives the same vectors, faster on many CPUs.",
             ),
             click.option(
                 "--device", metavar="NAME", default="cpu", show_default=True, help="cpu, cuda, mps."

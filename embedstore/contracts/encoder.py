@@ -12,6 +12,9 @@ from embedstore.fingerprint import digest
 
 TowerKind = Literal["image", "text"]
 
+INT8_POLICY = 2
+"""Version of how int8 vectors are made, part of their spaces; the first had weights with a sign."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TowerSpec:
@@ -91,8 +94,8 @@ def bind(
     """Bind a template to loaded weights: fills the hash, the dimensions and each tower's space.
 
     A space is the digest of encoder name, version, weights hash, recipe, the version of the readers'
-    display rules where the tower reads display pixels, pooling, precision, dimension and dtype; the towers
-    of a dual encoder hash both recipes and share one space.
+    display rules where the tower reads display pixels, pooling, precision (of int8 how it is made, too),
+    dimension and dtype; the towers of a dual encoder hash both recipes and share one space.
     tower_weights: hash of each tower's own weights, for an encoder whose towers are two models in two
     spaces: a new text model then leaves the image space as it was. A shared space ignores it.
     """
@@ -106,6 +109,7 @@ def bind(
             "version": spec.version,
             "weights_sha256": own.get(tower.kind, weights_sha256),
             "precision": precision,
+            **({"int8": INT8_POLICY} if precision == "int8" else {}),
             "dtype": "float32",
             "towers": described if spec.shared_space else {tower.kind: described[tower.kind]},
         }

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from embedstore.contracts.encoder import EncoderSpec, LoadRequest, WeightsReport
+from embedstore.contracts.encoder import EncoderSpec, LoadRequest, WeightsReport, bind
 from embedstore.discovery import ENCODERS, find_plugin
 from embedstore.encoders import reference
 from embedstore.encoders.preprocess import stack
@@ -42,6 +42,19 @@ def test_profiles_are_spaces_of_their_own():
     assert len({encoder.spec.tower("image").space for encoder in encoders}) == 4
     with pytest.raises(UsageError, match="default, ct, ct-windows, ct-volume, mr-volume, pet"):
         reference.factory.spec("reference", "mr")
+
+
+def test_another_way_to_make_int8_is_another_space(monkeypatch):
+    template = reference.factory.spec("reference")
+
+    def spaces(precision):
+        bound = bind(template, "0" * 64, dict.fromkeys(("image", "text"), 64), precision)
+        return [tower.space for tower in bound.towers]
+
+    before = {precision: spaces(precision) for precision in ("fp32", "bf16", "int8")}
+    monkeypatch.setattr("embedstore.contracts.encoder.INT8_POLICY", 0)
+    assert spaces("int8") != before["int8"]
+    assert (spaces("fp32"), spaces("bf16")) == (before["fp32"], before["bf16"])
 
 
 def test_the_reference_is_found_by_entry_point():

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 import timm
 import torch
@@ -91,6 +92,18 @@ def test_int8_is_another_space_close_to_fp32_and_knows_the_exact_vectors(load):
     assert cosine.min() > 0.99
     assert quick.spec.tower("image").space != exact.spec.tower("image").space
     assert quick.spec.precision == "int8"
+
+
+def test_int8_weights_have_no_sign(load, cache):
+    """With one, sums of products overflow on processors without VNNI instructions."""
+    load(precision="int8")
+    weights = []
+    for file in cache.rglob("model.onnx"):
+        graph = onnx.load(file).graph
+        own = {node.input[1] for node in graph.node if node.op_type == "MatMulInteger"}
+        weights += [one.data_type for one in graph.initializer if one.name in own]
+    assert weights
+    assert set(weights) == {onnx.TensorProto.UINT8}
 
 
 def test_bf16_is_another_space(load):
