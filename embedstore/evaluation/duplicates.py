@@ -30,9 +30,7 @@ _FINE = 3  # pixels: what this blur takes away is fine detail
 _CLOSE = 0.02  # pixels: a smaller step ends a round
 _FURTHEST = 0.3  # of the side: shift or growth beyond it is no crop but another picture
 _CHUNK = 1024
-_AT_ONCE = (
-    64  # pairs laid on one another together: enough to spread the cost of a call, few enough to stay in cache
-)
+_AT_ONCE = 64  # pairs laid on one another together: many share the cost of a call, few stay in the cache
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -54,6 +54,16 @@ def test_copies_are_found_and_the_split_refused(split):
         refuse_crossings(found, what="the head")
 
 
+def test_what_was_compared_once_needs_no_source_again(split):
+    store, folder = split
+    before = found_in(store)
+    for path in (folder / "train").iterdir():
+        path.unlink()
+    assert found_in(store) == before
+    with Store.open(folder / "store") as anew:
+        assert found_in(anew).not_looked_at > 0
+
+
 def test_what_cannot_be_read_again_is_counted_and_equal_vectors_still_tell(split):
     store, folder = split
     for path in (folder / "train").iterdir():

@@ -53,8 +53,11 @@ def fit(vectors, y, groups, **options):
 
 @pytest.mark.parametrize("n_classes", [2, 4])
 @pytest.mark.parametrize("scaling", ["standardise", "unit"])
-def test_numpy_predictions_are_scikit_learns(n_classes, scaling):
-    vectors, y, groups = cohort(n_classes=n_classes)
+@pytest.mark.parametrize(
+    ("n", "dim"), [(400, 24), (80, 300)], ids=["many rows", "fewer rows than dimensions"]
+)
+def test_numpy_predictions_are_scikit_learns(n_classes, scaling, n, dim):
+    vectors, y, groups = cohort(n=n, dim=dim, n_classes=n_classes)
     head = fit(vectors, y, groups, scaling=scaling)
     assert isinstance(head, Head)
     x = vectors / np.linalg.norm(vectors, axis=1, keepdims=True) if scaling == "unit" else vectors
