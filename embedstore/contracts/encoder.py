@@ -12,8 +12,9 @@ from embedstore.fingerprint import digest
 
 TowerKind = Literal["image", "text"]
 
-INT8_POLICY = 2
-"""Version of how int8 vectors are made, part of their spaces; the first had weights with a sign."""
+INT8_POLICY = 3
+"""Version of how int8 vectors are made, part of their spaces; the first had weights with a sign, the
+second scaled the last layers by tokens that no vector is made of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +138,8 @@ class LoadRequest:
 
     weights: explicit file or folder, None to look where `doctor` looks. threads: 0 leaves torch's default.
     runtime: "torch" or "onnx", which gives the same vectors. trust: sha256 of a file that is a program and
-    may be run. cache: folder for what is derived from weights, None for the user's own.
+    may be run. cache: folder for what is derived from weights, None for the user's own. shared: other
+    processes load the same weights; where it can, an encoder keeps them in their file's pages.
     """
 
     weights: Path | None = None
@@ -149,6 +151,7 @@ class LoadRequest:
     runtime: str = "torch"
     trust: str | None = None
     cache: Path | None = None
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from embedstore.contracts.encoder import LoadRequest
 from embedstore.contracts.image import F32
+from embedstore_clip.last_block import shorten
 from embedstore_clip.open_clip_catalog import Located, Named, Settings
 from embedstore_clip.open_clip_loading import create, tokenizer_of
 from embedstore_clip.quiet import offline
@@ -27,6 +28,7 @@ class OpenClipNetwork(OnDevice):
             model = create(named, located, known, request.trust)
             self._tokenizer = tokenizer_of(named, located, known)
         _check_vocabulary(model, self._tokenizer, located)
+        shorten(getattr(model, "visual", None))
         super().__init__(model, request.device, request.precision)
         self.context = int(getattr(self._tokenizer, "context_length", None) or 77)
         self.logit_scale: float | None = float(model.logit_scale.detach().float().exp())

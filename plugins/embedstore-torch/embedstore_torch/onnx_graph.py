@@ -18,7 +18,7 @@ import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import nn
 
-from embedstore.contracts.encoder import EncoderSpec, LoadRequest
+from embedstore.contracts.encoder import INT8_POLICY, EncoderSpec, LoadRequest
 from embedstore.errors import Refused, UsageError
 from embedstore.fingerprint import digest, file_sha256
 from embedstore.settings import Settings
@@ -44,9 +44,7 @@ def graph_of(module: nn.Module, spec: EncoderSpec, request: LoadRequest, shape: 
             "encoder": [spec.name.partition(":")[0], spec.version, spec.weights_sha256],
             "pooling": tower.pooling,
             "shape": list(shape),
-            "precision": f"{request.precision} {_WEIGHTS}"
-            if request.precision == "int8"
-            else request.precision,
+            "precision": [request.precision, INT8_POLICY if request.precision == "int8" else 0],
             "made by": [torch.__version__, onnx.__version__, onnxruntime.__version__],
         }
     )
