@@ -13,7 +13,7 @@ from pickle import UnpicklingError
 from typing import Any, Literal
 
 from embedstore.contracts.encoder import LoadRequest, WeightsReport
-from embedstore.errors import Refused, UsageError, WeightsMissing
+from embedstore.errors import EmbedstoreError, Refused, UsageError, WeightsMissing
 from embedstore.fingerprint import file_sha256
 
 _TORCH = (b"PK\x03\x04", b"\x80\x02")  # torch.save since 1.6 writes a zip archive, before that a pickle
@@ -193,6 +193,36 @@ def _wrong_archive(path: Path) -> str:
     if len(tables) != 1:
         return "a zip archive with no PyTorch checkpoint in it"
     return "a list of names larger than any checkpoint's" if tables[0] > _LARGEST_TABLE else ""
+
+
+@dataclass(frozen=True, slots=True)
+class MappedFile:
+    """A file whose pages are in use. stamp: its inode, size and time when they were mapped.
+
+    Whoever rewrites it in its place changes the vectors; replacing it by another file does not.
+    """
+
+    path: Path
+    stamp: tuple[int, int, int]
+
+    @classmethod
+    def of(cls, path: Path) -> MappedFile:
+        """The file as it is now."""
+        return cls(path, _stamp(path))
+
+    def check(self) -> None:
+        """Raises EmbedstoreError once the bytes may be others."""
+        try:
+            now = _stamp(self.path)
+        except OSError:  # its name is gone, the pages are not
+            return
+        if now[0] == self.stamp[0] and now != self.stamp:
+            raise EmbedstoreError(f"{self.path} was changed while its weights were in use; run this again")
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def check_sizes(path: Path, tensors: Iterable[Any], refused: Callable[[str], Refused]) -> None:

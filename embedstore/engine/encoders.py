@@ -71,8 +71,8 @@ def _factory(name: str) -> EncoderFactory:
     return factory
 
 
-def load_encoder(choice: EncoderChoice) -> Encoder:
-    """Load an encoder in this process. Raises UnknownPlugin, WeightsMissing, Refused."""
+def load_encoder(choice: EncoderChoice, shared: bool = False) -> Encoder:
+    """Load an encoder, in others as well when `shared`. Raises UnknownPlugin, WeightsMissing, Refused."""
     settings = Settings.from_environment()
     request = LoadRequest(
         weights=choice.weights,
@@ -84,6 +84,7 @@ def load_encoder(choice: EncoderChoice) -> Encoder:
         runtime=choice.runtime,
         trust=choice.trust,
         cache=settings.cache,
+        shared=shared,
     )
     return _factory(choice.name).load(choice.name, request)
 
@@ -97,9 +98,15 @@ def tower_of(encoder: Encoder, kind: TowerKind) -> TowerSpec:
     return tower
 
 
-def takes_regions(tower: TowerSpec) -> bool:
-    """Whether a region of interest makes a difference to the tower's vectors."""
-    return tower.regions or any(step.get("step") == "crop_roi" for step in tower.preprocess.get("steps", ()))
+def check_takes_regions(encoder: str, tower: TowerSpec) -> None:
+    """Raises UsageError when a region of interest makes no difference to the tower's vectors."""
+    if not tower.regions and all(
+        step.get("step") != "crop_roi" for step in tower.preprocess.get("steps", ())
+    ):
+        raise UsageError(
+            f"encoder '{encoder}' has vectors of whole images only; leave the region out, or "
+            "choose an encoder whose preprocessing crops to regions, such as medsam"
+        )
 
 
 def space_of(tower: TowerSpec) -> str:

@@ -310,6 +310,16 @@ class EncoderContract:
         for image in self.images(tower.wants):
             assert np.array_equal(arrived(image), encoder.prepare_image(image)), "the preparation differs"
 
+    def test_sharing_weights_changes_memory_only(self) -> None:
+        """Loaded beside other processes an encoder has the same space and the same vectors."""
+        shared = self.factory.load(self.name, replace(self.request, shared=True))
+        assert shared.spec == self.encoder().spec, "sharing weights changed the space"
+        tower = shared.spec.tower("image")
+        if tower is not None:
+            images = self.images(tower.wants)
+            same = self._close(shared.encode_images(images), self.encoder().encode_images(images))
+            assert same, "sharing weights changed the vectors"
+
     def test_tuning_changes_speed_only(self) -> None:
         """`tune` reports what it chose, and the vectors stay within the tolerance."""
         encoder = self.factory.load(self.name, self.request)

@@ -304,6 +304,16 @@ class NewSpaceEachTime:
         return Broken(template)
 
 
+class SharesOtherWeights:
+    """A factory that maps another file than it reads."""
+
+    spec, doctor = staticmethod(reference.factory.spec), staticmethod(reference.factory.doctor)
+
+    def load(self, name, request):
+        loaded = reference.factory.load(name, replace(request, shared=False))
+        return SwapsRows(loaded.spec) if request.shared else loaded
+
+
 CAUGHT: list[tuple[Any, str]] = [
     (BrokenFactory(SwapsRows), "test_rows_follow_their_inputs"),
     (BrokenFactory(SortsTexts), "test_rows_follow_their_inputs"),
@@ -331,6 +341,7 @@ CAUGHT: list[tuple[Any, str]] = [
     (NewSpaceEachTime(), "test_spec_is_bound"),
     (BrokenFactory(dim=32), "test_spec_is_bound"),
     (BrokenFactory(OtherRecipe), "test_image_recipe_is_data"),
+    (SharesOtherWeights(), "test_sharing_weights_changes_memory_only"),
     (BrokenFactory(TunesIntoOtherVectors), "test_tuning_changes_speed_only"),
     (BrokenFactory(NegativeScale), "test_logit_scale_is_usable"),
     (BrokenFactory(ClaimsATower), "test_other_towers_are_refused"),

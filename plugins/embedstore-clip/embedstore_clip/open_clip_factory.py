@@ -86,6 +86,7 @@ class OpenClipFactory:
         if wrong := not_downloaded(located.file):
             raise Refused(wrong)
         from embedstore_torch.forward import forward_of
+        from embedstore_torch.sharing import Kept
 
         from embedstore_clip.open_clip_network import OpenClipNetwork
 
@@ -97,7 +98,7 @@ class OpenClipFactory:
             template, (image_tower(dim, recipe), text), _sha256(located, known), dim, request.precision
         )
         size = input_shape(recipe)
-        forward = forward_of(network.image_side, spec, request, size)
+        forward = forward_of(network.image_side, spec, request, size, Kept([located.file]))
         return DualEncoder(spec, network, forward, recipe, request.threads)
 
 

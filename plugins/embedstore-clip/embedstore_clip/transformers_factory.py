@@ -92,6 +92,7 @@ def load_folder(template: EncoderSpec, folder: Path, request: LoadRequest, recip
         raise Refused(wrong)
     files = _weight_files(folder) + [folder / n for n in _DECIDING if (folder / n).is_file()]
     from embedstore_torch.forward import forward_of
+    from embedstore_torch.sharing import Kept
 
     from embedstore_clip.transformers_network import TransformersNetwork
 
@@ -102,7 +103,7 @@ def load_folder(template: EncoderSpec, folder: Path, request: LoadRequest, recip
     sha256 = digest({path.name: file_sha256(path) for path in files})
     spec = bind_dual(template, towers, sha256, dim, request.precision)
     size = input_shape(recipe)
-    forward = forward_of(network.image_side, spec, request, size)
+    forward = forward_of(network.image_side, spec, request, size, Kept(_weight_files(folder)))
     return DualEncoder(spec, network, forward, recipe, request.threads)
 
 

@@ -17,11 +17,12 @@ from embedstore_medsam.model import Model
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
-    """The tensors of a file by their official names."""
+    """The tensors of a file by their official names. mapped: a network may lie in the file's own pages."""
 
     path: Path
     model: Model
     tensors: Mapping[str, Tensor]
+    mapped: bool = False
 
     def take(self, key: str) -> Tensor:
         """One tensor in float32. Raises Refused."""
@@ -43,7 +44,7 @@ class Checkpoint:
             raise self.refused(f"it has tensors that no {self.model.title} file has: {some(strange)}")
 
     def fill(self, network: nn.Module, prefix: str, names: tuple[tuple[str, str], ...]) -> None:
-        """Put the tensors under `prefix` into a network built on the meta device.
+        """Put the tensors under `prefix` into a network built on the meta device: as they are when `mapped`.
 
         names: see `official_name`. Raises Refused when a tensor is missing, left over or of another shape.
         """
@@ -59,12 +60,13 @@ class Checkpoint:
             want, found = tuple(own_tensors[own].shape), tuple(self.tensors[given[key]].shape)
             if want != found:
                 raise self.refused(f"expected {given[key]} of {want}, found {found}")
-        # Cloned, so that nothing depends on the memory-mapped file any more.
-        state = {own: self.tensors[given[key]].float().clone() for key, own in expected.items()}
+        state = {own: self.tensors[given[key]].float() for key, own in expected.items()}
+        if not self.mapped:  # cloned, so that nothing depends on the memory-mapped file any more
+            state = {own: tensor.clone() for own, tensor in state.items()}
         network.load_state_dict(state, strict=True, assign=True)
 
 
-def read(path: Path, model: Model) -> Checkpoint:
+def read(path: Path, model: Model, mapped: bool = False) -> Checkpoint:
     """Read the tensors of a file; no code in it is run. Raises Refused, WeightsMissing."""
     content = _load(path, model)
     state = content
@@ -75,7 +77,7 @@ def read(path: Path, model: Model) -> Checkpoint:
         found = some(content) if isinstance(content, Mapping) else type(content).__name__
         raise _refused(path, model, f"expected {where}, found {found}")
     check_sizes(path, state.values(), lambda why: _refused(path, model, why))
-    return Checkpoint(path, model, state)
+    return Checkpoint(path, model, state, mapped)
 
 
 def _load(path: Path, model: Model) -> Any:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from embedstore_torch.encoder import ImageEncoder
 from embedstore_torch.forward import forward_of
+from embedstore_torch.sharing import Kept
 
 from embedstore.contracts.encoder import EncoderSpec, LoadRequest, bind
 from embedstore.fingerprint import file_sha256
@@ -23,5 +24,6 @@ def load(template: EncoderSpec, family: Family, request: LoadRequest, path: Path
     checkpoint = read(path, family)
     network = RetfoundNetwork(checkpoint, family, profile.size, pooling).eval()
     spec = bind(template, file_sha256(path), {"image": checkpoint.geometry.width}, request.precision)
-    forward = forward_of(network, spec, request, (3, profile.size, profile.size))
+    kept = Kept([path], lambda file: read(file, family).tensors)
+    forward = forward_of(network, spec, request, (3, profile.size, profile.size), kept)
     return ImageEncoder(spec, forward, profile.recipe, request.threads)

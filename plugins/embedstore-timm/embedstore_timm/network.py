@@ -13,6 +13,7 @@ import torch
 from embedstore_torch.encoder import ImageEncoder
 from embedstore_torch.forward import forward_of
 from embedstore_torch.loading import input_shape
+from embedstore_torch.sharing import Kept
 from embedstore_torch.tensors import read_tensors
 from timm.data import resolve_data_config
 from torch import Tensor, nn
@@ -63,7 +64,7 @@ def load(template: EncoderSpec, named: Named, located: Located, request: LoadReq
         request.precision,
     )
     spec = replace(spec, name=template.name)
-    forward = forward_of(network, spec, request, shape)
+    forward = forward_of(network, spec, request, shape, Kept([located.file]))
     return ImageEncoder(spec, forward, recipe, request.threads)
 
 

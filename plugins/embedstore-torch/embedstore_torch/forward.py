@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from embedstore.contracts.encoder import EncoderSpec, LoadRequest
 from embedstore.contracts.image import F32
+from embedstore.encoders.weights import MappedFile
 from embedstore.errors import UsageError
 from embedstore_torch.encoder import Forward
 from embedstore_torch.loading import by_onnx
+from embedstore_torch.sharing import Kept, lie_in
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "int8": torch.float32}
 
@@ -47,8 +49,17 @@ class OnDevice:
 class Eager(OnDevice):
     """Implements `Forward` by calling the module, which maps (n, c, h, w) to (n, dim)."""
 
+    def __init__(
+        self, model: nn.Module, device: str, precision: str, mapped: Sequence[MappedFile] = ()
+    ) -> None:
+        """mapped: files whose pages the model's tensors lie in."""
+        super().__init__(model, device, precision)
+        self._mapped = mapped
+
     def __call__(self, batch: F32) -> F32:
         """(n, c, h, w) to (n, dim)."""
+        for file in self._mapped:
+            file.check()
         with torch.inference_mode():
             return rows(self._model(self._ready(batch)))
 
@@ -57,14 +68,20 @@ class Eager(OnDevice):
         return self(batch)
 
 
-def forward_of(module: nn.Module, spec: EncoderSpec, request: LoadRequest, shape: Sequence[int]) -> Forward:
+def forward_of(
+    module: nn.Module, spec: EncoderSpec, request: LoadRequest, shape: Sequence[int], kept: Kept | None = None
+) -> Forward:
     """The forward pass that `request` asks for (see `check_request`), threads set.
 
-    module: maps (n, *shape) to (n, dim). spec: bound to the weights the module has.
+    module: maps (n, *shape) to (n, dim). spec: bound to the weights the module has. kept: the files these
+    came from.
     Raises Refused when the exported network does not answer as the module does, UsageError for int8 of a
     network without a layer that it would speed up.
     """
-    forward: Forward = Eager(module, request.device, request.precision)
+    mapped: Sequence[MappedFile] = ()
+    if kept is not None and request.shared and request.precision == "fp32" and request.device == "cpu":
+        mapped = lie_in(module, kept)
+    forward: Forward = Eager(module, request.device, request.precision, mapped)
     if by_onnx(request):
         from embedstore_torch.onnx_forward import OnnxForward
         from embedstore_torch.onnx_graph import graph_of

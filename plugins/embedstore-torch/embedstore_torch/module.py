@@ -72,6 +72,7 @@ class ModuleFactory:
 
         from embedstore_torch.encoder import ImageEncoder
         from embedstore_torch.forward import forward_of
+        from embedstore_torch.sharing import Kept
         from embedstore_torch.tensors import read_tensors
 
         module, _, function = self.build.partition(":")
@@ -85,7 +86,8 @@ class ModuleFactory:
         with torch.inference_mode():
             dim = network.eval()(torch.zeros(1, *shape)).shape[1]
         spec = bind(template, file_sha256(path), {"image": dim}, request.precision)
-        return ImageEncoder(spec, forward_of(network, spec, request, shape), self.recipe, request.threads)
+        forward = forward_of(network, spec, request, shape, Kept([path]))
+        return ImageEncoder(spec, forward, self.recipe, request.threads)
 
     def _official(self) -> Official:
         return Official(files=(self.file,), obtain=self.obtain)
