@@ -11,26 +11,14 @@ import click
 
 from embedstore.cli.cuts import cut_of, cut_options
 from embedstore.cli.loading import choice_of, load_options
+from embedstore.cli.regions import check_region, region_of, region_options
 from embedstore.cli.shell import Shell, encoder_option, shared_options
 
 if TYPE_CHECKING:
     from embedstore.cli.output import Renderable
     from embedstore.engine.embed import Embedding, EmbedRequest, Row
-    from embedstore.readers.regions import Region
 
 _SHOWN = 10
-
-
-def _box(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
-    if value is None:
-        return None
-    words = [word.strip() for word in value.split(",")]
-    if len(words) != 4 or not all(word.isascii() and word.isdigit() for word in words):
-        raise click.BadParameter(f"'{value}' is not x0,y0,x1,y1 in whole pixels, for example 40,60,180,200")
-    x0, y0, x1, y1 = map(int, words)
-    if x0 >= x1 or y0 >= y1:
-        raise click.BadParameter(f"'{value}' is empty: x1 and y1 lie outside it, and above x0 and y0")
-    return x0, y0, x1, y1
 
 
 @click.command()
@@ -38,20 +26,7 @@ def _box(ctx: click.Context, parameter: click.Parameter, value: str | None) -> t
 @encoder_option("Encoder for images; 'starter' by default.")
 @load_options
 @cut_options
-@click.option(
-    "--box",
-    metavar="X0,Y0,X1,Y1",
-    callback=_box,
-    help="Vectors of this box: pixels of the image as stored, X1 and Y1 excluded.",
-)
-@click.option(
-    "--mask",
-    metavar="FILE",
-    help="Vectors of a region: DICOM SEG or RTSTRUCT, volume, or picture that is not zero there.",
-)
-@click.option(
-    "--segment", metavar="NAME", help="Which segment of --mask: number, label, or value in a picture."
-)
+@region_options("Vectors of this box")
 @click.option(
     "--pool",
     metavar="HOW",
@@ -83,10 +58,7 @@ def embed(shell: Shell, /, paths: tuple[Path, ...], out: Path | None, **options:
 def _check(out: Path | None, options: dict[str, Any]) -> None:
     if out is not None and not out.absolute().parent.is_dir():
         raise click.UsageError(f"the folder of --out '{out}' does not exist")
-    if options["box"] is not None and options["mask"] is not None:
-        raise click.UsageError("give --box or --mask, not both")
-    if options["segment"] is not None and options["mask"] is None:
-        raise click.UsageError("--segment chooses from a mask; name it with --mask")
+    check_region(options)
     if options["weights"] is not None and options["encoder"] is None:
         raise click.UsageError("--weights belong to an encoder; name it with --encoder")
 
@@ -102,19 +74,9 @@ def _request(paths: tuple[Path, ...], options: dict[str, Any]) -> EmbedRequest:
         paths=paths,
         encoder=encoder,
         cut=cut_of(options),
-        region=_region(options),
+        region=region_of(options),
         pool=Pooling.of(options["pool"]) if options["pool"] else None,
     )
-
-
-def _region(options: dict[str, Any]) -> Region | None:
-    from embedstore.readers.regions import Box, MaskFile
-
-    if options["box"] is not None:
-        return Box(*options["box"])
-    if options["mask"] is not None:
-        return MaskFile(str(Path(options["mask"]).absolute()), options["segment"])
-    return None
 
 
 def _document(found: Embedding, out: Path | None, options: dict[str, Any]) -> dict[str, Any]:

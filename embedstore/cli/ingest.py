@@ -75,6 +75,20 @@ def _mapping(ctx: click.Context, parameter: click.Parameter, values: tuple[str, 
     metavar="HOW",
     help="Pool parts into wholes: mean, max, or mean:COLUMN (weighted); may be repeated.",
 )
+@click.option(
+    "--mask",
+    "masks",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="DICOM SEG or RTSTRUCT, or a folder of them: each segment becomes an item beside its image.",
+)
+@click.option(
+    "--regions",
+    multiple=True,
+    type=input_file(),
+    help="CSV of regions: path, and x0, y0, x1, y1 or mask (with segment), label; may be repeated.",
+)
 @store_options
 @click.pass_obj
 def ingest(shell: Shell, /, paths: tuple[Path, ...], **options: Any) -> None:
@@ -107,17 +121,26 @@ def _request(paths: tuple[Path, ...], options: dict[str, Any]) -> IngestRequest:
         key=options["key"],
         keep=options["keep"],
         pool=options["pool"],
+        masks=options["masks"],
+        regions=options["regions"],
     )
+
+
+def _kinds(report: IngestReport) -> str:
+    from embedstore.cli.output import count
+
+    regions = (count(report.regions, "region"),) if report.regions else ()
+    return ", ".join((count(report.images, "image"), *regions, count(report.reports, "report")))
 
 
 def _text(report: IngestReport) -> Iterator[Renderable]:
     from embedstore.cli.output import count
 
-    mostly = 2 * (report.images + report.reports) >= report.seen  # else it went by in looking at other things
+    mostly = 2 * report.added >= report.seen  # else it went by in looking at other things
     rate = f", {report.images_per_s:.1f} images/s" if report.images and mostly else ""
     yield (
-        f"{report.seen} seen: {report.added} added ({count(report.images, 'image')}, "
-        f"{count(report.reports, 'report')}), {report.skipped} skipped, {report.failed} failed{rate}"
+        f"{report.seen} seen: {report.added} added ({_kinds(report)}), {report.skipped} skipped, "
+        f"{report.failed} failed{rate}"
     )
     if report.known:
         yield f"{report.known} of the skipped were in the store already"

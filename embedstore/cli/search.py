@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from embedstore.cli.regions import region_options, taken_region
 from embedstore.cli.shell import Shell, encoder_option, store_options, where_option
 
 if TYPE_CHECKING:
@@ -25,11 +26,11 @@ _THUMBNAIL = 320
 @click.option(
     "--in",
     "within",
-    type=click.Choice(["images", "reports", "wholes"]),
-    default="images",
-    show_default=True,
-    help="What is looked for; wholes are volumes, loops and slides, see 'ingest --pool'.",
+    type=click.Choice(["images", "reports", "regions", "wholes"]),
+    help="What is looked for: images by default, by a region regions ('ingest --mask'). Wholes are volumes, "
+    "loops and slides, see 'ingest --pool'.",
 )
+@region_options("Ask with a box on --image")
 @encoder_option("Which of the store's encoders answers.")
 @click.option(
     "-k", metavar="N", type=click.IntRange(1), default=10, show_default=True, help="Number of hits."
@@ -69,7 +70,7 @@ def search(ctx: click.Context, /, html: Path | None, **options: Any) -> None:
         raise click.UsageError(f"the folder of --html '{html}' does not exist")
     from embedstore.contracts.query import Query
 
-    query = Query(**options)
+    query = Query(region=taken_region(options), **options)
     with shell.opened() as store:
         answer = store.search(query)
         if html is not None:
@@ -171,7 +172,7 @@ def _text(answer: Answer, html: Path | None) -> Iterator[Renderable]:
     from embedstore.cli.output import count
 
     kind = "exact" if answer.exact else "approximate, best candidates re-ranked exactly"
-    matched = count(answer.matched, answer.query.within.removesuffix("s"))
+    matched = count(answer.matched, (answer.query.within or "images").removesuffix("s"))
     yield f"{count(len(answer.hits), 'hit')} among {matched} to choose from, by {answer.encoder} ({kind})"
     if answer.bridge is not None:
         yield bridge_sentence(answer.bridge)
@@ -190,7 +191,7 @@ def _hits(answer: Answer, last: str) -> Renderable:
     from embedstore.pages.words import place_words
 
     images = last == "path"
-    places = [place_words(hit.item.part, hit.item.columns) if images else "" for hit in answer.hits]
+    places = [place_words(hit.item) if images else "" for hit in answer.hits]
     wholes = answer.query.within == "wholes"
     part = ("best part",) if wholes else ("part",) if any(places) else ()
     parts = ("parts",) if wholes else ()

@@ -55,6 +55,7 @@ def _summary(found: Status) -> Iterator[Renderable]:
             ("store", found.path),
             ("schema", found.schema),
             ("images", found.images),
+            ("regions", found.regions or None),
             ("reports", found.reports),
             ("patients", f"{found.patients}{unknown if found.unknown_patients else ''}"),
             ("sources", found.sources),

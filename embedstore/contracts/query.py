@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from embedstore.contracts.region import Region
+
 Per = Literal["image", "whole", "study", "patient"]
-Kind = Literal["images", "reports", "wholes"]
+Kind = Literal["images", "reports", "regions", "wholes"]
 Says = Literal["present", "absent", "uncertain", "historical", "not mentioned"]
 
 
@@ -15,9 +17,11 @@ Says = Literal["present", "absent", "uncertain", "historical", "not mentioned"]
 class Query:
     """One search. Exactly one of image, text and like is set.
 
-    image: path of an image file. text: free text. like: id of an item in the store.
-    within: which items are looked for; wholes are volumes, loops and slides by their pooled vectors. pool:
-    of which pooling, None for the store's first. where: filter expression; a whole passes when a part does.
+    image: path of an image file. text: free text. like: id of an item in the store. region: the part of
+    `image` that is meant, None for all of it.
+    within: which items are looked for, None for regions when a region asks, else images; wholes are volumes,
+    loops and slides by their pooled vectors. pool: of which pooling, None for the store's first. where:
+    filter expression; a whole passes when a part does.
     per: one hit per image, whole (volume, loop or slide), study or patient.
     exclude_patient: patient identifier left out. encoder: name, None for the store's default.
     says: only items whose report says that of the finding named in `text`.
@@ -27,7 +31,8 @@ class Query:
     image: str | None = None
     text: str | None = None
     like: int | None = None
-    within: Kind = "images"
+    region: Region | None = None
+    within: Kind | None = None
     k: int = 10
     where: str | None = None
     per: Per = "image"
@@ -41,7 +46,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """An image or report in the store, with the metadata a person filters by.
+    """An image, region or report in the store, with the metadata a person filters by.
 
     id: item id. paths: every source the same bytes were met at; `path` is the first. patient_known: False
     when the item had no patient identifier and stands for a patient of its own. report: text for a report,
@@ -49,7 +54,7 @@ class Item:
     """
 
     id: int
-    kind: Literal["image", "report"]
+    kind: Literal["image", "report", "region"]
     path: str
     paths: tuple[str, ...]
     part: str
@@ -80,7 +85,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a search found.
+    """What a search found. query: with `within` as it was understood.
 
     exact: whether every score and the order are those of a full scan. matched: items that pass the filter.
     space: fingerprint of the space that was searched. bridge: the bridge that answered, with its quality.

@@ -19,7 +19,7 @@ from embedstore.readers.walk import Unreachable
 from embedstore.settings import Limits
 
 if TYPE_CHECKING:
-    from embedstore.engine.survey import Entry, Surveyed
+    from embedstore.engine.entries import Entry, Surveyed
     from embedstore.privacy.gate import Gate
 
 STAGE = "privacy"

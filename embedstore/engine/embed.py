@@ -13,8 +13,9 @@ from embedstore.contracts.encoder import Encoder
 from embedstore.contracts.executor import Done, Executor
 from embedstore.contracts.image import F32
 from embedstore.contracts.record import WHOLE_CUT, Asset, Cut, Report, Skip, Source
+from embedstore.contracts.region import Extent, MaskFile, Region
 from embedstore.engine.embedding import Forward, embed_beside
-from embedstore.engine.encoders import load_encoder, space_of, takes_regions, tower_of
+from embedstore.engine.encoders import check_takes_regions, load_encoder, space_of, tower_of
 from embedstore.engine.executors import reading_executor
 from embedstore.engine.grouping import in_groups
 from embedstore.engine.pooling import Pooling, weights_of
@@ -23,7 +24,6 @@ from embedstore.engine.ranges import VolumeRanges, recipe_for_volumes, volume_of
 from embedstore.engine.reading import MASK, REGION, DescribeWork, Look, Refusal, Seen, Subject, Task
 from embedstore.engine.requests import EncoderChoice, Outcome, Progress, silent
 from embedstore.errors import BadInputFile, UsageError
-from embedstore.readers.regions import MaskFile, Region
 from embedstore.readers.sources import source_at
 from embedstore.readers.walk import Unreachable, walk
 from embedstore.settings import Limits, Settings
@@ -60,7 +60,7 @@ class Row:
 class _Part:
     asset: Asset
     vector: F32
-    area: int
+    extent: Extent | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -107,11 +107,8 @@ def embed(request: EmbedRequest, settings: Settings, progress: Progress = silent
     encoder = load_encoder(request.encoder)
     if request.pool is not None and request.pool.weight == "region" and request.region is None:
         raise UsageError("mean:region counts parts by their share of a region; give one with --box or --mask")
-    if request.region is not None and not takes_regions(tower_of(encoder, "image")):
-        raise UsageError(
-            f"encoder '{encoder.spec.name}' has vectors of whole images only; leave the region out, or "
-            "choose an encoder whose preprocessing crops to regions, such as medsam"
-        )
+    if request.region is not None:
+        check_takes_regions(encoder.spec.name, tower_of(encoder, "image"))
     return _Embed(request, settings.limits, encoder, reading, progress).run()
 
 
@@ -168,7 +165,7 @@ class _Embed:
         for key, mine in wholes.items():
             first, weights = mine[0].asset, None
             if pool.weight == "region":
-                weights = np.array([float(part.area) for part in mine])
+                weights = np.array([float(part.extent.pixels if part.extent else 0) for part in mine])
             elif pool.weight is not None and isinstance(key, str):
                 weights = weights_of([part.asset for part in mine], pool.weight)
             vector = pool.pool((part.vector[None] for part in mine), weights)
@@ -250,7 +247,7 @@ class _Embed:
             group = under_way.pop(outcome.task.number)
             if isinstance(outcome, Done):
                 done = outcome.result
-                for position, *answer in zip(done.positions, done.vectors, done.areas, strict=True):
+                for position, *answer in zip(done.positions, done.vectors, done.extents, strict=True):
                     self._found[group[position]] = _Part(subjects[group[position]].asset, *answer)
                 for refusal in outcome.result.refusals:
                     self._refuse(subjects[group[refusal.position]].asset, refusal)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 
 from embedstore.contracts.encoder import Encoder, PortableEncoder, StagedEncoder
 from embedstore.contracts.executor import Done, Executor, Failed
 from embedstore.contracts.image import F32, ImageInput
+from embedstore.contracts.region import Extent
 from embedstore.engine.encoders import load_encoder, tower_of
 from embedstore.engine.pace import Pace
 from embedstore.engine.precision import PrecisionCheck
@@ -24,12 +26,12 @@ from embedstore.settings import Limits
 class Embedded:
     """Vectors of the subjects at `positions` of a task, and what went wrong with the others.
 
-    areas: see `Prepared`.
+    extents: see `Prepared`.
     """
 
     positions: tuple[int, ...]
     vectors: F32
-    areas: tuple[int, ...]
+    extents: tuple[Extent | None, ...]
     refusals: tuple[Refusal, ...]
 
 
@@ -42,7 +44,7 @@ class EmbedWork:
 
     def start(self) -> EmbedWorker:
         """Build the worker of this process."""
-        encoder = load_encoder(self.choice)
+        encoder = load_encoder(self.choice, shared=True)
         return EmbedWorker(decoding(encoder, self.limits).start(), Forward(encoder))
 
 
@@ -110,11 +112,9 @@ class Forward:
             for position, good in zip(prepared.positions, usable, strict=True)
             if not good
         ]
-        positions, areas = (
-            tuple(one for one, good in zip(each, usable, strict=True) if good)
-            for each in (prepared.positions, prepared.areas)
-        )
-        return Embedded(positions, vectors[usable], areas, (*prepared.refusals, *refusals))
+        positions = tuple(compress(prepared.positions, usable))
+        extents = tuple(compress(prepared.extents, usable))
+        return Embedded(positions, vectors[usable], extents, (*prepared.refusals, *refusals))
 
     def _forward(self, inputs: tuple[F32, ...] | tuple[ImageInput, ...]) -> F32:
         tensors = [one for one in inputs if isinstance(one, np.ndarray)]

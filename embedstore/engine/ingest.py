@@ -18,17 +18,20 @@ from embedstore.engine.admission import keeper_for, provenance_of
 from embedstore.engine.ahead import ahead
 from embedstore.engine.deidentified import STAGE
 from embedstore.engine.embedding import Embedded, EmbedWork, Forward, embed_beside
+from embedstore.engine.encoders import check_takes_regions
+from embedstore.engine.entries import Entry, Surveyed
 from embedstore.engine.executors import executor, reading_executor
 from embedstore.engine.grouping import in_groups, in_growing_groups
 from embedstore.engine.hopeless import Hopeless
+from embedstore.engine.marking import measured
 from embedstore.engine.pace import Pace, SourceCount
 from embedstore.engine.precision import APPROXIMATE, IMAGES, PrecisionCheck
-from embedstore.engine.reading import Subject, Task
+from embedstore.engine.reading import REGION, Subject, Task
 from embedstore.engine.recording import Found, Recorder
 from embedstore.engine.requests import IngestReport, IngestRequest, Progress, silent
-from embedstore.engine.survey import Entry, Survey, Surveyed
+from embedstore.engine.survey import Survey
 from embedstore.engine.targets import SpaceMoved, Targets
-from embedstore.engine.volumes import Volumes, asset_of
+from embedstore.engine.volumes import Volumes, asset_of, image_tower
 from embedstore.engine.wholes import check_pools, derive, derived_spaces, expect_parts
 from embedstore.engine.workspace import Workspace
 from embedstore.storage.batches import ItemKey
@@ -101,6 +104,8 @@ class _Ingest:
         settings = self._workspace.settings
         survey = Survey(self._catalog, self._request, settings.limits, self._reading, self._keeper)
         space = self._targets.space("image")
+        if self._request.marked:
+            check_takes_regions(space.encoder, image_tower(space))
         self._volumes = Volumes(self._catalog, space, self._request, self._reading, settings.limits)
         sources = survey.sources(space.id, self._targets.space("text").id)
         expect_parts(self._workspace, space)
@@ -238,7 +243,7 @@ class _Ingest:
 
     def _tell(self) -> None:
         tally, under_way = self._recorder.tally, len(self._uncommitted)
-        remark = self._pace.remark(tally.images + under_way)
+        remark = self._pace.remark(tally.pictures + under_way)
         self._progress(f"embedding: {remark}", tally.seen + under_way, self._pace.total())
 
     def _outcomes(self, tasks: Iterable[Task]) -> Iterator[Done[Task, Embedded] | Failed[Task]]:
@@ -255,7 +260,7 @@ class _Ingest:
             forward = Forward(encoder, self._check, self._pace)
             for outcome in embed_beside(forward, limits, self._reading, tasks):
                 yield outcome
-                if untuned and self._recorder.tally.images >= _TUNE_AFTER_IMAGES:
+                if untuned and self._recorder.tally.pictures >= _TUNE_AFTER_IMAGES:
                     untuned = False
                     self._tune(encoder)
         else:
@@ -270,7 +275,8 @@ class _Ingest:
 
     def _subject(self, found: Found) -> Subject:
         asset = asset_of(found)
-        return Subject(asset, found[1].sight, parent_range=self._volumes.range_of(asset))
+        entry = found[1]
+        return Subject(asset, entry.sight, entry.region, self._volumes.range_of(asset))
 
     def _tune(self, encoder: object) -> None:
         if isinstance(encoder, TunableEncoder):
@@ -299,9 +305,15 @@ class _Ingest:
 
     def _record(self, group: list[Found], result: Embedded) -> None:
         for refusal in result.refusals:
-            self._recorder.refuse(group[refusal.position], refusal.stage, refusal.reason)
+            found = group[refusal.position]
+            if refusal.stage == REGION:
+                self._recorder.pass_over(found, refusal.reason)
+            else:
+                self._recorder.refuse(found, refusal.stage, refusal.reason)
         if result.positions:
-            self._uncommitted.extend(group[position] for position in result.positions)
+            for position, extent in zip(result.positions, result.extents, strict=True):
+                surveyed, entry = group[position]
+                self._uncommitted.append((surveyed, measured(entry, extent)))
             self._vectors.append(result.vectors)
         if self._check is not None:
             if not self._check.full:

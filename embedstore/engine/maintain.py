@@ -37,6 +37,7 @@ def status(workspace: Workspace) -> Status:
         schema=current_revision(catalog.database),
         images=counts.images,
         reports=counts.reports,
+        regions=counts.regions,
         patients=counts.patients,
         unknown_patients=counts.unknown_patients,
         sources=counts.sources,

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 from embedstore.contracts.image import F32, Image, ImageInput, Intensity
 from embedstore.contracts.record import Asset, Cut, Report, Skip, Source
+from embedstore.contracts.region import Extent, Region
 from embedstore.engine.deidentified import STAGE, Examined, Sight, Withheld, examine, see
 from embedstore.errors import EmbedstoreError, ReadFailure
 from embedstore.fingerprint import stream_sha256
 from embedstore.privacy.profile import Profile
 from embedstore.readers.choose import ReaderSet
-from embedstore.readers.regions import Misfit, Region, Regions, Unmarked
+from embedstore.readers.regions import Misfit, Regions, Unmarked, extent_of
 from embedstore.settings import Limits
 
 REGION, MASK = "region", "mask"
@@ -102,12 +103,12 @@ class Refusal:
 class Prepared:
     """Inputs of the subjects at `positions` of a task: for the network, or images as they were decoded.
 
-    areas: how many pixels of each its region has, 0 where the whole image is meant.
+    extents: of their regions, None where the whole image is meant.
     """
 
     positions: tuple[int, ...]
     inputs: tuple[F32, ...] | tuple[ImageInput, ...]
-    areas: tuple[int, ...]
+    extents: tuple[Extent | None, ...]
     refusals: tuple[Refusal, ...]
 
 
@@ -187,13 +188,13 @@ class Decoder:
 
     def prepare(self, task: Task) -> Prepared:
         """Read, and preprocess where that can be done apart from the network."""
-        positions, areas, refusals = list[int](), list[int](), list[Refusal]()
+        positions, extents, refusals = list[int](), list[Extent | None](), list[Refusal]()
         inputs = list[F32 | ImageInput]()
         for position, subject in enumerate(task.subjects):
             try:
                 given = self._given(subject)
                 inputs.append(given if self._preparation is None else self._preparation(given))
-                areas.append(0 if given.roi is None else int(given.roi.sum()))
+                extents.append(None if given.roi is None else extent_of(given.roi, given.image.offset))
                 positions.append(position)
             except Withheld as withheld:
                 refusals.append(Refusal(position, STAGE, str(withheld)))
@@ -209,7 +210,7 @@ class Decoder:
                 refusals.append(Refusal(position, "read", "too large for this machine's memory"))
             except Exception as error:  # a decoder's own error may quote the file: only its kind is kept
                 refusals.append(Refusal(position, "read", f"unreadable ({type(error).__name__})"))
-        return Prepared(tuple(positions), tuple(inputs), tuple(areas), tuple(refusals))  # type: ignore[arg-type]
+        return Prepared(tuple(positions), tuple(inputs), tuple(extents), tuple(refusals))  # type: ignore[arg-type]
 
     def _given(self, subject: Subject) -> ImageInput:
         image = self._seen(subject.asset, subject.sight)

@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 
 from embedstore.contracts.image import F32
 from embedstore.contracts.record import Asset
+from embedstore.engine.entries import Entry, Surveyed
 from embedstore.engine.pace import Pace
 from embedstore.engine.refusals import Refusals
 from embedstore.engine.requests import IngestReport, Outcome, TableNews
-from embedstore.engine.survey import Entry, Surveyed
 from embedstore.readers.walk import Unreachable
 from embedstore.storage.batches import (
     Assertion,
     IngestBatch,
+    ItemKind,
     NewItem,
     NewSource,
     NewVectors,
@@ -34,13 +35,22 @@ class Tally:
     """Counts of one run, in items; a file that yields none counts once."""
 
     added: int = 0
-    images: int = 0
-    reports: int = 0
+    kinds: Counter[ItemKind] = field(default_factory=Counter)
     conflicts: int = 0
     moved: int = 0
     known: Counter[str] = field(default_factory=Counter)
     skips: list[Outcome] = field(default_factory=list)
     failures: list[Outcome] = field(default_factory=list)
+
+    @property
+    def reports(self) -> int:
+        """Reports embedded so far."""
+        return self.kinds["report"]
+
+    @property
+    def pictures(self) -> int:
+        """Images and regions embedded so far."""
+        return self.kinds["image"] + self.kinds["region"]
 
     @property
     def seen(self) -> int:
@@ -65,13 +75,14 @@ class Tally:
             skipped=self.skipped,
             failed=len(self.failures),
             known=self.known.total(),
-            images=self.images,
+            images=self.kinds["image"],
             reports=self.reports,
+            regions=self.kinds["region"],
             conflicts=self.conflicts,
             moved=self.moved,
             unmatched_rows=sum(table.unmatched for table in tables),
             tables=tables,
-            images_per_s=pace.per_second(self.images),
+            images_per_s=pace.per_second(self.pictures),
             skips=tuple(self.skips + known),
             failures=tuple(self.failures),
         )
@@ -131,6 +142,12 @@ class Recorder:
             self._fail(self._refusals.all_met(path))
             self._outside(surveyed, "failed", reason)
 
+    def pass_over(self, found: Found, reason: str) -> None:
+        """A region that has no pixel of its image."""
+        path = found[0].source.path
+        self._left[path] -= 1
+        self._skip(path, found[1].found.part, reason)
+
     def embedded(self, space_id: int, found: Sequence[Found], vectors: F32) -> None:
         """Items with their new vectors; returns when they are acknowledged."""
         for surveyed, _ in found:
@@ -138,9 +155,7 @@ class Recorder:
         self._commit(
             found, NewVectors(space_id=space_id, keys=tuple(e.key for _, e in found), vectors=vectors)
         )
-        images = sum(isinstance(entry.found, Asset) for _, entry in found)
-        self.tally.images += images
-        self.tally.reports += len(found) - images
+        self.tally.kinds.update(entry.kind for _, entry in found)
         self.tally.added += len(found)
 
     def finish(self) -> None:
@@ -214,12 +229,11 @@ def _source(
 
 def _item(surveyed: Surveyed, entry: Entry) -> NewItem:
     found = entry.found
-    image = isinstance(found, Asset)
     return NewItem(
         source=surveyed.source.path,
         sha256=entry.key[0],
         part=entry.key[1],
-        kind="image" if image else "report",
+        kind=entry.kind,
         reader=found.reader if isinstance(found, Asset) else "report",
         header=found.header,
         text=None if isinstance(found, Asset) else found.text,

@@ -71,7 +71,8 @@ class IngestRequest:
     workers: 0 or 1 encodes in this process, more starts that many. deidentify: privacy profile
     with its options (`basic+modified-dates`), with the key's file; keep: attributes that pass although no
     rule names them. pool: how parts become wholes, see `engine.pooling`; poolings that the store has already
-    are kept up without being asked for.
+    are kept up without being asked for. masks: DICOM segmentations and structure sets, or folders of them,
+    whose segments become items beside the images they were drawn on; regions: CSV files of boxes and masks.
     """
 
     paths: tuple[Path, ...]
@@ -87,6 +88,13 @@ class IngestRequest:
     key: Path | None = None
     keep: tuple[str, ...] = ()
     pool: tuple[str, ...] = ()
+    masks: tuple[Path, ...] = ()
+    regions: tuple[Path, ...] = ()
+
+    @property
+    def marked(self) -> bool:
+        """Whether regions of interest were given."""
+        return bool(self.masks or self.regions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,9 +140,10 @@ class TableNews:
 class IngestReport:
     """seen = added + skipped + failed, counted in items; a file that yields none counts once.
 
-    known: skipped because already in the store. conflicts: disagreements recorded in this run.
-    unmatched_rows: CSV rows that joined nothing, tables: by table. moved: items of the store that are another
-    patient's now. images_per_s: images embedded per second from the first to the last, reports aside.
+    images, reports, regions: added ones. known: skipped because already in the store. conflicts:
+    disagreements recorded in this run. unmatched_rows: CSV rows that joined nothing, tables: by table. moved:
+    items of the store that are another patient's now. images_per_s: images and regions embedded per second
+    from the first to the last, reports aside.
     notes: what a person should know of the encoders, such as that other weights made a new space.
     """
 
@@ -151,6 +160,7 @@ class IngestReport:
     images_per_s: float
     skips: tuple[Outcome, ...]
     failures: tuple[Outcome, ...]
+    regions: int = 0
     wholes: tuple[Derived, ...] = ()
     tables: tuple[TableNews, ...] = ()
     moved: int = 0
@@ -347,6 +357,7 @@ class Status:
     schema: str
     images: int
     reports: int
+    regions: int
     patients: int
     unknown_patients: int
     sources: int

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from embedstore.contracts.encoder import TowerKind
-from embedstore.contracts.image import F32, I64, ImageInput
+from embedstore.contracts.image import F32, I64
 from embedstore.contracts.index import VectorIndex
-from embedstore.contracts.query import Answer, Hit, Item, Query
-from embedstore.contracts.record import Asset
+from embedstore.contracts.query import Answer, Hit, Item, Kind, Query
 from embedstore.engine.bridges import OpenBridge, bridge_between
-from embedstore.engine.encoders import tower_of
 from embedstore.engine.indexing import gatherer
-from embedstore.engine.ranges import range_in_file
+from embedstore.engine.query_image import embed_file
 from embedstore.engine.said import asked_in, saying
 from embedstore.engine.workspace import Workspace
-from embedstore.errors import BridgeMissing, NotFound, ReadFailure, UsageError
+from embedstore.errors import BridgeMissing, NotFound, UsageError
 from embedstore.indexes.search import search_groups, search_vectors
 from embedstore.learning.polarity import Polarity, read_polarity
-from embedstore.readers.choose import ReaderSet
-from embedstore.readers.sources import FileSource
 from embedstore.storage.batches import ItemKind
 from embedstore.storage.filters import Where, parse_where
 from embedstore.storage.records import SpaceRow
+
+_NO_REGIONS = "the store holds no regions by this encoder; 'embedstore ingest --mask' brings some"
+_KINDS: Mapping[Kind, ItemKind] = {"images": "image", "reports": "report", "regions": "region"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,6 +48,7 @@ def search(workspace: Workspace, query: Query) -> Answer:
     Raises UsageError, FilterError, NotFound (an id, a file), BridgeMissing, ReadFailure (the query's file).
     """
     check(query)
+    query = understood(workspace, query)
     where = parse_where(query.where) if query.where is not None else None
     asked = asked_in(query)
     aim = aim_of(workspace, query)
@@ -63,7 +63,8 @@ def search(workspace: Workspace, query: Query) -> Answer:
         for rank, (score, item) in enumerate(zip(scores, items, strict=True), 1)
     )
     spoken = asked.note([hit.says for hit in hits], query.says)
-    notes = (_read_as(aim), spoken, _unused_bridge(workspace, query, aim))
+    unmarked = _NO_REGIONS if query.within == "regions" and where is None and not len(allow) else ""
+    notes = (_read_as(aim), spoken, _unused_bridge(workspace, query, aim), unmarked)
     return Answer(
         query=query,
         space=aim.space.fingerprint,
@@ -76,6 +77,16 @@ def search(workspace: Workspace, query: Query) -> Answer:
         read_as=_parts(aim.polarity),
         warnings=warnings_of(workspace, query),
     )
+
+
+def understood(workspace: Workspace, query: Query) -> Query:
+    """The query with what it leaves open: regions are looked for by regions. Raises NotFound."""
+    if query.within is not None:
+        return query
+    by_region = query.region is not None or (
+        query.like is not None and workspace.catalog.item(query.like).kind == "region"
+    )
+    return replace(query, within="regions" if by_region else "images")
 
 
 def warnings_of(workspace: Workspace, query: Query) -> tuple[str, ...]:
@@ -100,6 +111,8 @@ def check(query: Query) -> None:
     """Raises UsageError for a query that makes no sense."""
     if sum(given is not None for given in (query.image, query.text, query.like)) != 1:
         raise UsageError("give exactly one of --image, --text and --like")
+    if query.region is not None and (query.image is None or query.within == "wholes"):
+        raise UsageError("a region is a part of --image, and finds images, regions or reports")
     if query.k < 1:
         raise UsageError(f"-k must be at least 1, not {query.k}")
     if query.says is not None and (query.text is None or query.within == "wholes"):
@@ -120,14 +133,13 @@ def _unused_bridge(workspace: Workspace, query: Query, aim: Aim) -> str:
 
 def aim_of(workspace: Workspace, query: Query) -> Aim:
     """What a query for images or reports is compared with. Raises as `search` does."""
-    wanted: TowerKind = "image" if query.within == "images" else "text"
+    wanted: TowerKind = "text" if query.within == "reports" else "image"
     if query.like is not None:
         return _aim_from_item(workspace, query, query.like)
     if query.image is not None:
-        space = workspace.space("image", query.encoder)
-        return _meet(
-            workspace, query, embed_file(workspace, space, Path(query.image)), space, "image", wanted
-        )
+        space = _image_space(workspace, query)
+        vector = embed_file(workspace, space, Path(query.image), query.region)
+        return _meet(workspace, query, vector, space, "image", wanted)
     text = query.text or ""
     if not text.strip():
         raise UsageError("--text is empty; say what to look for")
@@ -136,9 +148,9 @@ def aim_of(workspace: Workspace, query: Query) -> Aim:
 
 def _aim_from_item(workspace: Workspace, query: Query, item_id: int) -> Aim:
     item = workspace.catalog.item(item_id)
-    kind: TowerKind = "image" if item.kind == "image" else "text"
-    wanted: TowerKind = "image" if query.within == "images" else "text"
-    space = workspace.space(kind, query.encoder)
+    kind: TowerKind = "text" if item.kind == "report" else "image"
+    wanted: TowerKind = "text" if query.within == "reports" else "image"
+    space = _image_space(workspace, query) if kind == "image" else workspace.space(kind, query.encoder)
     found, vectors = workspace.catalog.item_vectors(space.id, np.array([item_id], np.int64))
     if not len(found):
         raise NotFound(f"item {item_id} has no vector of '{space.encoder}'; choose another with --encoder")
@@ -147,7 +159,7 @@ def _aim_from_item(workspace: Workspace, query: Query, item_id: int) -> Aim:
 
 def _aim_from_text(workspace: Workspace, query: Query, text: str, wanted: str) -> Aim:
     told = read_polarity(text)
-    space = workspace.space("text" if wanted == "text" else "image", query.encoder)
+    space = _image_space(workspace, query) if wanted == "image" else workspace.space("text", query.encoder)
     if "text" in space.kinds or speaks(workspace, space):
         vectors = workspace.encoder_of(space, "text").encode_texts(told.texts)
         return Aim(told.direction(vectors), space, polarity=told)
@@ -159,6 +171,15 @@ def _aim_from_text(workspace: Workspace, query: Query, text: str, wanted: str) -
     # Presence and absence are told apart where the images are, not before the bridge.
     across = bridge.other_side(space)(vectors)
     return Aim(told.direction(across), space, bridge, joint=True, polarity=told)
+
+
+def _image_space(workspace: Workspace, query: Query) -> SpaceRow:
+    """Where the query looks: for regions the first space that holds some, unless an encoder is named."""
+    if query.within == "regions" and query.encoder is None:
+        for row in reversed(workspace.spaces_of("image")):
+            if len(workspace.catalog.vector_ids(row.id, None, "region")):
+                return row
+    return workspace.space("image", query.encoder)
 
 
 def speaks(workspace: Workspace, space: SpaceRow) -> bool:
@@ -180,27 +201,8 @@ def _meet(workspace: Workspace, query: Query, vector: F32, space: SpaceRow, kind
     return Aim(vector, other, bridge)
 
 
-def embed_file(workspace: Workspace, space: SpaceRow, path: Path) -> F32:
-    """The vector of an image file that need not be in the store; its first image when it holds several."""
-    readers = ReaderSet.installed(workspace.settings.limits)
-    if not path.exists():
-        raise NotFound(f"{path}: no such file")
-    encoder = workspace.encoder_of(space, "image")
-    try:
-        found = [one for one in readers.describe(FileSource.of(path)) if isinstance(one, Asset)]
-        if not found:
-            raise UsageError(f"{path}: holds no image; use --text for words")
-        tower = tower_of(encoder, "image")
-        image = readers.read(found[0], tower.wants)
-        scale = range_in_file(readers, tower.preprocess, found[0], found)
-    except ReadFailure as failure:
-        raise ReadFailure(f"{path}: {failure.reason}") from None
-    vector: F32 = encoder.encode_images([ImageInput(image, parent_range=scale)])[0]
-    return vector
-
-
 def _allowed(workspace: Workspace, query: Query, where: Where | None, space: SpaceRow) -> I64:
-    kind: ItemKind = "image" if query.within == "images" else "report"
+    kind = _KINDS[query.within or "images"]
     excluded = (query.exclude_patient,) if query.exclude_patient else ()
     return workspace.catalog.vector_ids(space.id, where, kind, excluded)
 
@@ -252,6 +254,6 @@ def _whole_codes(wholes: list[str | None], items: I64) -> I64:
 
 
 def items_where(workspace: Workspace, where: str | None) -> list[Item]:
-    """Images and reports that pass a filter."""
+    """Images, regions and reports that pass a filter."""
     found = workspace.catalog.select_items(parse_where(where) if where else None)
     return workspace.catalog.items(found.tolist())

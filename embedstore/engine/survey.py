@@ -8,8 +8,10 @@ from itertools import chain, count
 
 from embedstore.contracts.executor import Done, Executor, Failed
 from embedstore.contracts.record import Asset, Report, Skip, Source
-from embedstore.engine.deidentified import Examined, Gatekeeper, Sight
+from embedstore.engine.deidentified import Examined, Gatekeeper
+from embedstore.engine.entries import Entry, Surveyed
 from embedstore.engine.grouping import in_groups
+from embedstore.engine.marking import Markings
 from embedstore.engine.reading import DescribeWork, Look, Seen
 from embedstore.engine.requests import IngestRequest, TableNews
 from embedstore.engine.table_news import table_news
@@ -18,45 +20,11 @@ from embedstore.readers.table_set import read_tables
 from embedstore.readers.tables import Conflict, merge
 from embedstore.readers.walk import Unreachable, walk
 from embedstore.settings import Limits
-from embedstore.storage.batches import ItemKey
 from embedstore.storage.catalog import Catalog
 from embedstore.storage.records import SourceRow
 
 _LOOKED_UP_TOGETHER = 256
 _LOOKED_AT_TOGETHER = 16
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Entry:
-    """One item of a source. conflicts: where a table's row disagrees with the file (the file wins).
-    tabled: names of the attributes that only tables gave.
-
-    Of a de-identified ingest `found` is what is recorded; read: the image itself, sight: how it may be
-    seen, withheld: why it may not be.
-    """
-
-    found: Asset | Report
-    key: ItemKey
-    conflicts: tuple[Conflict, ...] = ()
-    tabled: frozenset[str] = frozenset()
-    read: Asset | None = None
-    sight: Sight | None = None
-    withheld: str | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Surveyed:
-    """One source with its items. sha256 is of its bytes, None when they could not be read.
-
-    settled: unchanged since everything in it was embedded. problem: why it cannot be read.
-    """
-
-    source: Source | Unreachable
-    sha256: str | None = None
-    entries: tuple[Entry, ...] = ()
-    skips: tuple[Skip, ...] = ()
-    problem: str | None = None
-    settled: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,12 +61,17 @@ class Survey:
         self._elsewhere = 0
         self._sited: dict[str, bool] = {}
         self.tables = read_tables(request.metadata, request.reports, request.mapping, limits)
+        self._markings: Markings | None = None
+        if request.marked:
+            self._markings = Markings(request.masks, request.regions, limits, reading)
 
     def sources(self, image_space: int, text_space: int) -> Iterator[Surveyed]:
         """Every source under the request's paths; settled are those with vectors in both spaces.
 
         In a de-identified ingest files of reports come last, when all is known of their patients.
         """
+        for source, reason in self._markings.problems if self._markings is not None else ():
+            yield self._sealed(Surveyed(source, problem=reason))
         groups = self._groups(image_space, text_space)
         for group in groups:
             if group.look.sources:  # where there is nothing to look at, no process is started
@@ -127,11 +100,13 @@ class Survey:
 
     def notes(self) -> tuple[str, ...]:
         """What was asked for and had no effect, once everything has been met."""
+        notes = () if self._markings is None else self._markings.notes()
         if not self._elsewhere:
-            return ()
+            return notes
         return (
             f"known items that keep another site: {self._elsewhere} (--site is for items of none; "
             "a table with a column 'site' moves them)",
+            *notes,
         )
 
     def table_news(self) -> tuple[TableNews, ...]:
@@ -173,9 +148,10 @@ class Survey:
         return _Group(tuple(ready), Look(number, tuple(asked), tuple(hashes)))
 
     def _settled(self, row: SourceRow, recorded: Source) -> bool:
-        """Whether a source needs no look: neither a table nor --site has anything to say of it."""
+        """Whether a source needs no look: no table, mask or --site has anything to say of it."""
         unplaced = self._request.site is not None and row.siteless > 0
-        return row.settled(recorded.size, recorded.mtime_ns) and not self.tables and not unplaced
+        asked = self.tables or self._markings is not None or unplaced
+        return row.settled(recorded.size, recorded.mtime_ns) and not asked
 
     def _site(self) -> str | None:
         """The site as the catalog knows it."""
@@ -234,7 +210,20 @@ class Survey:
         return source if self._keeper is None else self._keeper.gate.seal(source)
 
     def _sealed(self, surveyed: Surveyed, examined: Examined | None = None) -> Surveyed:
-        return surveyed if self._keeper is None else self._keeper.seal(surveyed, examined)
+        if self._keeper is not None:
+            surveyed = self._keeper.seal(surveyed, examined)
+        if self._markings is None:
+            return surveyed
+        entries = chain.from_iterable(self._marked(entry, self._markings) for entry in surveyed.entries)
+        return replace(surveyed, entries=tuple(entries))
+
+    def _marked(self, entry: Entry, markings: Markings) -> Iterator[Entry]:
+        """An entry, then the regions that lie on it."""
+        yield entry
+        image = entry.read or entry.found
+        if isinstance(image, Asset):
+            sealed = None if self._keeper is None else self._keeper.gate.sha256
+            yield from (mark.entry(entry, sealed) for mark in markings.on(image))
 
     def _joined(self, found: Asset | Report, sha256: str) -> Entry:
         header, conflicts = found.header, list[Conflict]()

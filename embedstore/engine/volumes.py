@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator
 
+from embedstore.contracts.encoder import TowerSpec
 from embedstore.contracts.executor import Executor
 from embedstore.contracts.record import Asset, Header
 from embedstore.encoders.parent import Range
@@ -33,7 +33,7 @@ class Volumes:
         self._catalog = catalog
         self._space_id = space.id
         self._sources = StoredSources(catalog, limits)
-        recipe = recipe_for_volumes(_preprocess(space))
+        recipe = recipe_for_volumes(image_tower(space).preprocess)
         self._ranges = VolumeRanges(recipe, reading, limits, request.cut) if recipe is not None else None
         self._known: dict[str, Range | None] = {}
 
@@ -72,7 +72,7 @@ class Volumes:
         met = {asset.source.path for asset in assets}
         quoted = volume.replace("'", "''")
         for item in self._catalog.items(
-            self._catalog.select_items(parse_where(f"whole = '{quoted}'")).tolist()
+            self._catalog.select_items(parse_where(f"whole = '{quoted}'"), "image").tolist()
         ):
             if item.path not in met:
                 try:
@@ -92,7 +92,7 @@ def asset_of(found: Found) -> Asset:
     return asset
 
 
-def _preprocess(space: SpaceRow) -> Mapping[str, Any]:
-    towers = [tower for tower in space.spec.get("towers", ()) if tower.get("kind") == "image"]
-    found: Mapping[str, Any] = towers[0].get("preprocess", {}) if towers else {}
-    return found
+def image_tower(space: SpaceRow) -> TowerSpec:
+    """The image tower of a space, as it was recorded."""
+    (found,) = (tower for tower in space.spec["towers"] if tower["kind"] == "image")
+    return TowerSpec(**found)

@@ -68,23 +68,25 @@ def _query(query: Query, thumbnails: Thumbnails, asked: bytes | None) -> Tile | 
 
 def _title(query: Query) -> str:
     if query.text is not None:
-        return f"{query.within.capitalize()} for “{query.text}”"
+        return f"{_within(query).capitalize()} for “{query.text}”"
     asked = f"item {query.like}" if query.like is not None else str(query.image)
-    return f"{query.within.capitalize()} like {asked}"
+    return f"{_within(query).capitalize()} like {asked}"
+
+
+def _within(query: Query) -> str:
+    return query.within or "images"
 
 
 def _summary(answer: Answer) -> str:
     noun = "hit" if len(answer.hits) == 1 else "hits"
     how = "every score compared, order exact" if answer.exact else "approximate index, scores exact"
-    return f"{len(answer.hits)} {noun} among {answer.matched} {answer.query.within} to choose from; {how}."
+    return f"{len(answer.hits)} {noun} among {answer.matched} {_within(answer.query)} to choose from; {how}."
 
 
 def _facts(answer: Answer) -> list[tuple[str, str]]:
     query = answer.query
     facts = [("Encoder", answer.encoder), ("Space", answer.space[:16]), ("Filter", query.where or "none")]
-    facts.append(
-        ("One hit per", "report" if (query.within, query.per) == ("reports", "image") else query.per)
-    )
+    facts.append(("One hit per", _within(query).removesuffix("s") if query.per == "image" else query.per))
     if query.exclude_patient:
         facts.append(("Without patient", query.exclude_patient))
     if answer.note:
@@ -97,7 +99,7 @@ def _facts(answer: Answer) -> list[tuple[str, str]]:
 def _card(hit: Hit, thumbnails: Thumbnails, like: int | None) -> _Card:
     item = hit.item
     own = ("the query itself",) if item.id == like else ()
-    is_image = item.kind == "image"
+    is_image = item.kind != "report"
     return _Card(
         rank=hit.rank,
         score=hit.score,
@@ -119,7 +121,7 @@ def _lines(item: Item) -> list[str]:
     place = (site, columns.get("study_date"))
     device = (columns.get("manufacturer"), columns.get("model"))
     label = f"label {columns['label']}" if columns.get("label") else None
-    part = (place_words(item.part, columns),)
+    part = (place_words(item),)
     joined = (_join(group) for group in (part, body, person, place, device, (label,)))
     return [line for line in joined if line]
 

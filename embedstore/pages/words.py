@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from embedstore.contracts.query import Item
+from embedstore.contracts.region import image_part
 from embedstore.engine.units import unit_of
 
+_REGION = ("x0", "y0", "x1", "y1", "pixels")
 
-def place_words(part: str, columns: Mapping[str, Any]) -> str:
-    """Which part of a volume, loop or slide an item is, and where; "" for a picture that is no part.
 
-    columns: of the item; part_number, position_mm, time_s, tile_x, tile_y and mpp are used where known.
+def place_words(item: Item) -> str:
+    """Which part of a volume, loop or slide an item is, and where; of a region also where it lies on that.
+
+    "" for a picture that is no part. Of the columns part_number, position_mm, time_s, tile_x, tile_y and mpp
+    are used where known.
     """
+    columns = item.columns
+    part = image_part(item.part) if item.kind == "region" else item.part
     known = {name: value for name, value in columns.items() if value is not None}
     unit = unit_of(part, columns)
     numbered = (
@@ -27,6 +34,9 @@ def place_words(part: str, columns: Mapping[str, Any]) -> str:
         words.append(f"at {known['position_mm']:.1f} mm")
     if "time_s" in known:
         words.append(f"at {known['time_s']:.2f} s")
+    if item.kind == "region":
+        x0, y0, x1, y1, pixels = (item.extra.get(f"region_{name}", "?") for name in _REGION)
+        words.append(f"region {x0},{y0} to {x1},{y1} ({pixels} px)")
     return ", ".join(word for word in words if word)
 
 

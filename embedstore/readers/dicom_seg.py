@@ -24,7 +24,7 @@ from embedstore.settings import Limits
 
 SegmentKind = Literal["BINARY", "FRACTIONAL", "LABELMAP"]
 SEGMENTATION, LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"
-_MOST_SEGMENTS = 1 << 16
+_MOST_SEGMENTS = _MOST_FRAMES = 1 << 16
 _SAME_PLACE_MM = 0.1
 _SAME_DIRECTION = 0.999
 
@@ -179,6 +179,22 @@ def _references(ds: Dataset, index: int) -> tuple[Reference, ...]:
             frames = numbers(source, "ReferencedFrameNumber") or ()
             found += [Reference(uid, int(frame)) for frame in frames] or [Reference(uid)]
     return tuple(found)
+
+
+def references_of(ds: Dataset) -> dict[int, frozenset[Reference]]:
+    """The images that each segment of a segmentation was drawn on, by its number; pixels are not looked at.
+
+    Empty for a segment of which a frame does not say it.
+    """
+    found: dict[int, set[Reference]] = {number: set() for number in segments_of(ds)}
+    silent: set[int] = set()
+    for index in range(len(items_of(ds, "PerFrameFunctionalGroupsSequence", _MOST_FRAMES))):
+        number, references = _segment_number(ds, index), _references(ds, index)
+        for one in tuple(found) if number is None else (number,):
+            found.setdefault(one, set()).update(references)
+            if not references:
+                silent.add(one)
+    return {number: frozenset(() if number in silent else of) for number, of in found.items()}
 
 
 def _coplanar(a: Plane, b: Plane) -> bool:

@@ -8,6 +8,7 @@ size, non-zero where the region is. A file that does not fit is refused, never s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from embedstore.contracts.image import Image
 from embedstore.contracts.record import Asset, Source
+from embedstore.contracts.region import Box, Extent, MaskFile, Region
 from embedstore.errors import EmbedstoreError, ReadFailure
 from embedstore.readers.choose import HEAD_BYTES, ReaderSet
 from embedstore.readers.sources import source_at
@@ -22,6 +24,7 @@ from embedstore.readers.sources import source_at
 Mask = NDArray[np.bool_]
 ELSEWHERE = "the mask belongs to other images"
 NOTHING = "the mask marks no pixel of it"
+_OPEN_MASKS = 4
 
 
 class Unmarked(Exception):
@@ -30,30 +33,6 @@ class Unmarked(Exception):
 
 class Misfit(ReadFailure):
     """A region that cannot be read, or that does not fit an image."""
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """Pixels of the frame as stored, x to the right, y down; right and bottom are excluded."""
-
-    left: int
-    top: int
-    right: int
-    bottom: int
-
-
-@dataclass(frozen=True, slots=True)
-class MaskFile:
-    """A file with a mask, or `ARCHIVE!/MEMBER`. segment: number or label of the one that is meant.
-
-    None means the only segment of a SEG or RTSTRUCT, and whatever is not zero in other files.
-    """
-
-    path: str
-    segment: str | None = None
-
-
-Region = Box | MaskFile
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,11 +52,11 @@ class OpenMask(Protocol):
 
 
 class Regions:
-    """Finds regions on images; the last mask file stays open, since slices of one volume come in turn."""
+    """Finds regions on images; the latest masks stay open, since slices of one volume come in turn."""
 
     def __init__(self, readers: ReaderSet) -> None:
         self._readers = readers
-        self._last: tuple[MaskFile, OpenMask] | None = None
+        self._opened = lru_cache(_OPEN_MASKS)(self._open)
 
     def mask(self, region: Region, asset: Asset, image: Image) -> Mask:
         """(H, W) bool over `image`, with at least one pixel.
@@ -93,7 +72,7 @@ class Regions:
         if image.pixels.ndim != 3:
             raise ReadFailure("a region lies on a picture or slice; take the volume slice by slice")
         place = Place(asset, image, _frame_size(asset, image))
-        found = _box_mask(region, place) if isinstance(region, Box) else self._open(region).on(place)
+        found = _box_mask(region, place) if isinstance(region, Box) else self._opened(region).on(place)
         top, left = image.offset
         height, width = image.pixels.shape[:2]
         shown = found[top : top + height, left : left + width]
@@ -102,12 +81,6 @@ class Regions:
         return shown
 
     def _open(self, region: MaskFile) -> OpenMask:
-        if self._last is None or self._last[0] != region:
-            self._last = None  # its memory is needed
-            self._last = (region, self._opened(region))
-        return self._last[1]
-
-    def _opened(self, region: MaskFile) -> OpenMask:
         try:
             source = source_at(region.path)
             with source.open() as stream:
@@ -127,6 +100,16 @@ class Regions:
 
         found = dicom_mask(source, segment) if plausible(head) else None
         return found if found is not None else picture_mask(source, segment, self._readers)
+
+
+def extent_of(mask: Mask, offset: tuple[int, int]) -> Extent:
+    """Of a mask that has a pixel, in the frame as stored. offset: (row, column) of its corner there."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    top, left = offset
+    box = Box(
+        int(columns[0]) + left, int(rows[0]) + top, int(columns[-1]) + left + 1, int(rows[-1]) + top + 1
+    )
+    return Extent(int(mask.sum()), box)
 
 
 def other_size(mask: Mask, size: tuple[int, int]) -> ReadFailure:

@@ -10,7 +10,8 @@ import numpy as np
 from embedstore.contracts.image import Image
 from embedstore.contracts.record import Source
 from embedstore.errors import ReadFailure
-from embedstore.readers.dicom_file import parse
+from embedstore.readers.choose import HEAD_BYTES
+from embedstore.readers.dicom_file import parse, plausible
 from embedstore.readers.dicom_geometry import Plane, Vector
 from embedstore.readers.dicom_rtstruct import STRUCTURE_SET, Structure, contour_mask, read_structures
 from embedstore.readers.dicom_seg import (
@@ -19,6 +20,7 @@ from embedstore.readers.dicom_seg import (
     Reference,
     SegmentMask,
     read_segments,
+    references_of,
     region_of,
     segments_of,
 )
@@ -46,6 +48,56 @@ def dicom_mask(source: Source, segment: str | None) -> OpenMask | None:
         labels = {number: one.name for number, one in structures.items()}
         return ContouredRegion(structures[choose(labels, segment)])
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """One segment of a mask file. references: the images it was drawn on, as far as the file tells.
+
+    space: UID of the frame of reference it lies in.
+    """
+
+    number: int
+    label: str | None
+    references: frozenset[Reference]
+    space: str | None
+
+    @property
+    def objects(self) -> frozenset[str]:
+        """SOP Instance UIDs of the references."""
+        return frozenset(one.sop_uid for one in self.references)
+
+    def is_on(self, sop_uid: str | None, frame: int | None) -> bool:
+        """Whether it was drawn on an image; a reference without a frame is to all of them."""
+        return not self.references.isdisjoint((Reference(sop_uid or "", frame), Reference(sop_uid or "")))
+
+
+def drawn_in(source: Source) -> tuple[Drawn, ...]:
+    """The segments of a SEG or RTSTRUCT, from its header; () for any other file. Raises ReadFailure."""
+    with source.open() as stream:
+        if not plausible(stream.read(HEAD_BYTES)):
+            return ()
+        stream.seek(0)
+        header = parse(stream, source.size, DEFAULT_LIMITS).header
+    with quiet_pydicom():
+        kind, space = text(header, "SOPClassUID"), text(header, _SPACE)
+        if kind in (SEGMENTATION, LABEL_MAP):
+            labels = {number: one.label for number, one in segments_of(header).items()}
+            return tuple(
+                Drawn(number, labels.get(number), references, space)
+                for number, references in sorted(references_of(header).items())
+            )
+    if kind != STRUCTURE_SET:
+        return ()
+    return tuple(
+        Drawn(one.number, one.name, _told(one), one.space) for one in read_structures(source) if one.contours
+    )
+
+
+def _told(structure: Structure) -> frozenset[Reference]:
+    """Images of a structure; none when a contour does not name its own."""
+    references = [contour.references for contour in structure.contours]
+    return frozenset().union(*references) if all(references) else frozenset()
 
 
 def choose(labels: Mapping[int, str | None], wanted: str | None) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from embedstore.contracts.image import F32
 from embedstore.contracts.record import Header
@@ -12,7 +12,8 @@ from embedstore.contracts.record import Header
 ItemKey = tuple[str, str]
 """(sha256 of the source's bytes, part): the identity of an item."""
 
-ItemKind = Literal["image", "report"]
+ItemKind = Literal["image", "report", "region"]
+KINDS: tuple[ItemKind, ...] = get_args(ItemKind)
 Outcome = Literal["items", "skipped", "failed"]
 ProblemKind = Literal["failure", "skip"]
 

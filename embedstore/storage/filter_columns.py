@@ -19,7 +19,7 @@ class FilterColumn:
 
 FILTER_COLUMNS: tuple[FilterColumn, ...] = (
     FilterColumn("id", "number", "item id, as hits show it"),
-    FilterColumn("kind", "text", "'image' or 'report'"),
+    FilterColumn("kind", "text", "'image', 'report' or 'region'"),
     FilterColumn("path", "text", "any path the item's bytes were met at"),
     FilterColumn("part", "text", "part inside the file: 'image', 'frame/3', 'train/17'"),
     FilterColumn("sha256", "text", "digest of the file's bytes"),
@@ -73,7 +73,7 @@ FILTER_COLUMNS: tuple[FilterColumn, ...] = (
     FilterColumn("magnification", "number", "objective magnification of a tile"),
     FilterColumn("licence", "text", "licence, from a table"),
 )
-CODES = {"kind": ("image", "report"), "sex": ("M", "F", "O"), "laterality": ("L", "R", "B", "U")}
+CODES = {"kind": ("image", "report", "region"), "sex": ("M", "F", "O"), "laterality": ("L", "R", "B", "U")}
 """Columns that hold nothing else."""
 COLUMNS_BY_NAME: dict[str, FilterColumn] = {column.name: column for column in FILTER_COLUMNS}
 ATTRIBUTE_PREFIX = "attr."

@@ -153,11 +153,13 @@ def counts(connection: Connection) -> Counts:
     patients = select(func.count(func.distinct(Item.patient)))
     images = count(connection, Item, Item.kind == "image")
     reports = count(connection, Item, Item.kind == "report")
+    regions = count(connection, Item, Item.kind == "region")
     failures = count(connection, ProblemRecord, ProblemRecord.kind == "failure")
     return Counts(
-        items=images + reports,
+        items=images + reports + regions,
         images=images,
         reports=reports,
+        regions=regions,
         sources=count(connection, Source),
         vectors={row.fingerprint: row.vectors for row in spaces(connection)},
         patients=connection.execute(patients.where(Item.patient_known.is_(True))).scalar_one(),

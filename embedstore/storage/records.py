@@ -97,6 +97,7 @@ class Counts:
     items: int
     images: int
     reports: int
+    regions: int
     sources: int
     vectors: Mapping[str, int]
     patients: int

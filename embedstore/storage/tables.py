@@ -81,7 +81,7 @@ class Source(Base):
 
 
 class Item(Base):
-    """An image or a report: one part of one sequence of bytes, wherever those bytes were met.
+    """An image, a region of one, or a report: one part of one sequence of bytes, wherever those were met.
 
     The header columns hold the first assertion of any source (see `item_source`, `conflict`).
     patient: what the field calls a patient here (see `merge.patient_key`). patient_code and study_code: the
@@ -91,7 +91,7 @@ class Item(Base):
     __tablename__ = "item"
     __table_args__ = (
         UniqueConstraint("sha256", "part"),
-        CheckConstraint("kind IN ('image', 'report')", name="kind"),
+        CheckConstraint("kind IN ('image', 'report', 'region')", name="kind"),
         Index(None, "patient"),
         Index(None, "study_uid"),
         Index(None, "sop_uid"),

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from sqlalchemy import Connection, Integer, cast, func, select
+from sqlalchemy import Connection, case, func, select
 
 from embedstore.contracts.image import F32, I64
 from embedstore.errors import NotFound
-from embedstore.storage.batches import ItemKind
+from embedstore.storage.batches import KINDS, ItemKind
 from embedstore.storage.chunks import id_array, id_arrays
 from embedstore.storage.database import Database
 from embedstore.storage.records import Changes
@@ -25,7 +25,7 @@ from embedstore.storage.tables import Block, Change, Item, Segment, Space, Vecto
 class _Map:
     """Places of a space's vectors; arrays are (n,) and sorted by vector id. seq: log entry it stands at.
 
-    images: 1 for an image's vector, 0 for a report's. Nothing in here ever changes for a vector.
+    kinds: index into `KINDS`. Nothing in here ever changes for a vector.
     """
 
     seq: int
@@ -33,7 +33,7 @@ class _Map:
     items: I64
     segments: I64
     rows: I64
-    images: I64
+    kinds: I64
 
 
 _EMPTY = np.empty(0, np.int64)
@@ -60,7 +60,7 @@ class VectorBook:
     def ids(self, space_id: int, kind: ItemKind | None) -> I64:
         """(n,) sorted ids of all vectors of a space, or of those of one kind of item."""
         places = self._places(space_id)
-        wanted = slice(None) if kind is None else places.images == (kind == "image")
+        wanted = slice(None) if kind is None else places.kinds == KINDS.index(kind)
         return places.ids[wanted].copy()
 
     def items(self, space_id: int, vector_ids: I64) -> I64:
@@ -143,12 +143,12 @@ def _followed(connection: Connection, space_id: int, old: _Map) -> _Map:
     if connection.execute(since.limit(1)).first() is not None:
         old = _NOTHING
     highest = int(old.ids[-1]) if len(old.ids) else 0
-    images = cast(Item.kind == "image", Integer)
-    query = select(Vector.id, Vector.item_id, Vector.segment_id, Vector.row, images)
+    kinds = case({kind: number for number, kind in enumerate(KINDS)}, value=Item.kind)
+    query = select(Vector.id, Vector.item_id, Vector.segment_id, Vector.row, kinds)
     query = query.join(Item, Item.id == Vector.item_id)
     new = id_arrays(connection, query.where(Vector.space_id == space_id, Vector.id > highest))
     new = new[:, np.argsort(new[0])]
-    parts = (old.ids, old.items, old.segments, old.rows, old.images)
+    parts = (old.ids, old.items, old.segments, old.rows, old.kinds)
     return _Map(seq, *(np.concatenate([a, b]) for a, b in zip(parts, new, strict=True)))
 
 

@@ -143,12 +143,13 @@ class Wholes:
 def parts_of(
     connection: Connection, space_id: int, weight: str | None, only: Sequence[str] | None = None
 ) -> list[Parts]:
-    """See `Wholes.parts`. The overview of a slide is no part of it."""
+    """See `Wholes.parts`. The overview of a slide is no part of it, nor are regions of its parts."""
     overview_of_slide = and_(Item.reader == "slide", Item.tile_x.is_(None))
     query = (
         select(Item.whole, Vector.id, Vector.item_id)
         .join(Item, Item.id == Vector.item_id)
         .where(Vector.space_id == space_id, Item.whole.is_not(None), not_(overview_of_slide))
+        .where(Item.kind == "image")
         .order_by(Item.whole, Vector.id)
     )
     if only is not None:

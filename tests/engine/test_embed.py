@@ -15,12 +15,12 @@ from embedstore.contracts.encoder import LoadRequest
 from embedstore.contracts.image import Image as Decoded
 from embedstore.contracts.image import ImageInput
 from embedstore.contracts.record import Cut
+from embedstore.contracts.region import Box, MaskFile
 from embedstore.encoders.reference import factory
 from embedstore.engine.embed import EmbedRequest, embed
 from embedstore.engine.pooling import Pooling
 from embedstore.engine.requests import EncoderChoice
 from embedstore.errors import BadInputFile, NotFound, UsageError
-from embedstore.readers.regions import Box, MaskFile
 from embedstore.settings import Settings
 from tests.unit.readers.dicom_files import dataset, file_bytes
 from tests.unit.readers.test_dicom_seg import segmentation, slices, structure_set

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from embedstore.contracts.query import Query
+from embedstore.contracts.query import Item, Query
 from embedstore.contracts.record import Cut
 from embedstore.engine.store import Store
 from embedstore.pages.words import place_words
@@ -51,7 +52,12 @@ def test_a_hit_says_which_part_it_is(stacks):
     hit = stacks.search(Query(like=1, k=1)).hits[0]
     assert hit.item.columns["whole"] == "stack 0"
     number = hit.item.columns["part_number"]
-    assert place_words(hit.item.part, hit.item.columns) == f"slice {number}, at {2.5 * (number - 1):.1f} mm"
+    assert place_words(hit.item) == f"slice {number}, at {2.5 * (number - 1):.1f} mm"
+
+
+def item_of(part, columns):
+    fixed = {"id": 1, "kind": "image", "path": "", "paths": (), "sha256": "", "reader": ""}
+    return Item(part=part, columns=columns, patient="", patient_known=False, **fixed)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +83,13 @@ def test_a_hit_says_which_part_it_is(stacks):
     ],
 )
 def test_places_in_words(part, columns, words):
-    assert place_words(part, columns) == words
+    assert place_words(item_of(part, columns)) == words
+
+
+def test_the_place_of_a_region_in_words():
+    extra = {"region_x0": 4, "region_y0": 5, "region_x1": 14, "region_y1": 9, "region_pixels": 33}
+    found = replace(item_of("frame/3#box/4,5,14,9", {"part_number": 3}), kind="region", extra=extra)
+    assert place_words(found) == "frame 3, region 4,5 to 14,9 (33 px)"
 
 
 def test_items_of_any_cut_have_their_picture(tmp_path, ask):

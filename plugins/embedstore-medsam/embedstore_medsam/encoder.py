@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from embedstore.contracts.encoder import EncoderSpec, LoadRequest, bind
 from embedstore.contracts.image import F32, ImageInput
 from embedstore.encoders.preprocess import in_batches, stack
+from embedstore.encoders.weights import MappedFile
 from embedstore.errors import UsageError
 from embedstore.fingerprint import file_sha256
 from embedstore_medsam.checkpoint import Checkpoint, read
@@ -32,7 +33,9 @@ class MedsamEncoder:
         recipe, pooling = model.choose(request.profile)
         self.preparation = Preparation(recipe, model.size, model.grid)
         self._threads = request.threads
-        self._network = _Pooled(read(path, model), pooling).eval()
+        shared = request.shared and request.device == "cpu"
+        self._mapped = MappedFile.of(path) if shared else None
+        self._network = _Pooled(read(path, model, shared), pooling).eval()
         try:
             self._device = torch.device(request.device)
             self._network.to(self._device)
@@ -51,6 +54,8 @@ class MedsamEncoder:
         """(n, 4, size, size) float32 to (n, 256) float32."""
         if not len(batch):
             return np.empty((0, CHANNELS), dtype=np.float32)
+        if self._mapped is not None:
+            self._mapped.check()
         if self._threads and torch.get_num_threads() != self._threads:
             torch.set_num_threads(self._threads)
         with torch.inference_mode():
@@ -89,11 +94,29 @@ class _Pooled(nn.Module):
 
             self.map = Sam2Map(checkpoint)
             shift = checkpoint.take("no_mem_embed").reshape(CHANNELS).clone()
+        self._latest: tuple[Tensor, Tensor] | None = None
         self.shift = nn.Parameter(shift if pooling == "nomem" else torch.zeros_like(shift), False)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        features = self.map(inputs[:, :3])
+        features = self._features(inputs[:, :3])
         cells = inputs[:, 3:, :: self._step, :: self._step]
         # What is added to every cell of the map is added to its mean.
         vectors: Tensor = (features * cells).sum(dim=(2, 3)) / cells.sum(dim=(2, 3)) + self.shift
         return vectors
+
+    def _features(self, pictures: Tensor) -> Tensor:
+        """(n, 3, size, size) to (n, 256, grid, grid). An image is followed by its regions, which are other
+        means over the same map: that is computed once."""
+        known, before = self._latest, pictures.roll(1, 0)
+        if known is not None:
+            before = torch.cat([known[0][None], pictures[:-1]])
+        fresh = [not torch.equal(one, other) for one, other in zip(pictures, before, strict=True)]
+        fresh[0] = fresh[0] or known is None
+        maps = [self.map(pictures[fresh])] if any(fresh) else []
+        if not fresh[0]:
+            assert known is not None
+            maps.insert(0, known[1][None])
+        made = torch.cat(maps)
+        features = made[np.cumsum(fresh) - fresh[0]]
+        self._latest = pictures[-1].clone(), features[-1].clone()
+        return features

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from embedstore_medsam import medsam2_factory, medsam_factory, sam, sam2
 from embedstore_medsam.checkpoint import official_name
 from embedstore_medsam.factory import MedsamFactory
 from embedstore_medsam.model import MEDSAM, MEDSAM2, Model
+from torch.utils.flop_counter import FlopCounterMode
 from transformers.models.sam.configuration_sam import SamVisionConfig
 from transformers.models.sam.modeling_sam import SamVisionEncoder
 from transformers.models.sam2.configuration_sam2 import Sam2HieraDetConfig, Sam2VisionConfig
@@ -124,6 +126,26 @@ def test_a_region_of_the_whole_image_is_the_whole_image(small):
         encoder.prepare_image(ImageInput(image, roi=roi)) for roi in (None, np.ones((64, 64), bool))
     )
     assert np.array_equal(whole, region)
+
+
+@pytest.mark.parametrize("model", [MEDSAM, MEDSAM2], ids=lambda model: model.name)
+def test_an_image_and_its_regions_cost_one_pass(model, small):
+    """The regions are other means over the same map, in whatever batches they come."""
+    weights = TestMedsam.request.weights if model is MEDSAM else small["medsam2"]
+    load = partial(_reduced(model).load, model.name, LoadRequest(weights=weights, threads=1))
+    rng, first, second = np.random.default_rng(0), *(one.image for one in sample_images()[:2])
+    regions = [None, *(rng.random(first.pixels.shape[:2]) > 0.5 for _ in range(3))]
+    inputs = [ImageInput(first, roi) for roi in regions] + [ImageInput(second), ImageInput(first)]
+    encoder = load()
+    batch = np.stack([encoder.prepare_image(one) for one in inputs])
+    with FlopCounterMode(display=False) as counter:
+        vectors = [*encoder.forward_images(batch[:2]), *encoder.forward_images(batch[2:])]
+    with FlopCounterMode(display=False) as one_pass:
+        load().forward_images(batch[:1])
+    assert counter.get_total_flops() == 3 * one_pass.get_total_flops()
+    for row, vector in zip(batch, vectors, strict=True):
+        alone = load().forward_images(row[None])[0]
+        assert np.abs(vector - alone).max() < 1e-5 * np.abs(alone).max()
 
 
 # Files that are not of the family

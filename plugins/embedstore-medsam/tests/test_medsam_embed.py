@@ -6,9 +6,9 @@ import numpy as np
 from PIL import Image as Picture
 
 from embedstore.contracts.record import Cut
+from embedstore.contracts.region import Box, MaskFile
 from embedstore.engine.embed import EmbedRequest, embed
 from embedstore.engine.requests import EncoderChoice
-from embedstore.readers.regions import Box, MaskFile
 from embedstore.settings import Settings
 
 

@@ -17,7 +17,7 @@ from embedstore.contracts.encoder import LoadRequest, StagedEncoder, TunableEnco
 from embedstore.contracts.image import Image, ImageInput
 from embedstore.discovery import ENCODERS, find_plugin
 from embedstore.encoders.preprocess import CenterCrop, Recipe, Resize
-from embedstore.engine.encoders import takes_regions
+from embedstore.engine.encoders import check_takes_regions
 from embedstore.errors import Refused, UsageError, WeightsMissing
 from embedstore.testing.encoders import SAMPLE_TEXTS, EncoderContract, sample_images
 
@@ -236,7 +236,8 @@ def test_a_profile_is_another_space_for_images_only(encoder, profile):
 def test_drafts_are_asked_for_and_never_mixed_with_exact_pixels():
     tower = factory.spec("starter", "draft").tower("image")
     assert tower.wants == "draft"
-    assert not takes_regions(tower), "boxes and masks count the pixels of the file"
+    with pytest.raises(UsageError, match="whole images only"):  # boxes and masks count the pixels of the file
+        check_takes_regions("starter", tower)
     with pytest.raises(UsageError, match="wants draft pixels and was given display"):
         RECIPES["draft"].apply(ImageInput(Image(np.zeros((8, 8, 1), np.uint8), "display")))
 

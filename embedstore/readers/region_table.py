@@ -1,0 +1,121 @@
+"""Tables of regions (CSV): each row names an image, and a box on it or a mask file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from embedstore.contracts.record import Asset, Scalar
+from embedstore.contracts.region import Box, MaskFile, Region
+from embedstore.errors import BadInputFile
+from embedstore.readers.table_rows import TableRow, read_rows
+from embedstore.readers.tables import Table
+from embedstore.settings import Limits
+
+#: The ways in which published tables spell a box: two corners, or a corner and the sides.
+_CORNERS = (
+    ("x0", "y0", "x1", "y1"),
+    ("x1", "y1", "x2", "y2"),
+    ("xmin", "ymin", "xmax", "ymax"),
+    ("x_min", "y_min", "x_max", "y_max"),
+    ("left", "top", "right", "bottom"),
+)
+_SIDES = (("x", "y", "width", "height"), ("x", "y", "w", "h"))
+_BOX, _MASK, _SEGMENT = "box", "mask", "segment"
+
+
+@dataclass(frozen=True, slots=True)
+class RegionRow:
+    """One region. frame: of a multi-frame image, None for every one. label: what the table calls it."""
+
+    line: int
+    region: Region
+    label: str | None
+    frame: int | None
+
+
+class RegionTable:
+    """The regions of a table by their images, which are found as in a table of metadata."""
+
+    def __init__(self, path: Path, rows: tuple[TableRow, ...]) -> None:
+        self._regions: dict[tuple[str | None, str | None], list[RegionRow]] = {}
+        firsts: dict[tuple[str | None, str | None], TableRow] = {}
+        for row in rows:
+            key = (row.path, row.sop_uid)
+            firsts.setdefault(key, row)
+            region = _region(path, row)
+            if region is not None:  # such tables list images without findings as well
+                found = RegionRow(row.line, region, row.header.label, row.header.frame)
+                self._regions.setdefault(key, []).append(found)
+        self._images = Table(path, tuple(firsts.values()))
+
+    def on(self, asset: Asset) -> Iterator[RegionRow]:
+        """The regions of one image; the same region listed twice comes once."""
+        row = self._images.match(asset.source.path, asset.header)
+        if row is None:
+            return
+        seen: set[Region] = set()
+        for found in self._regions.get((row.path, row.sop_uid), ()):
+            if found.frame in (None, asset.header.frame) and found.region not in seen:
+                seen.add(found.region)
+                yield found
+
+    def unmatched(self) -> tuple[TableRow, ...]:
+        """Rows about images that have not been met."""
+        return self._images.unmatched()
+
+
+def read_region_table(path: Path, limits: Limits) -> RegionTable:
+    """Read a CSV file (see `table_rows.read_rows`).
+
+    Raises BadInputFile: no columns of boxes or masks, none that names images, a mask that is not there.
+    """
+    rows = read_rows(path, {}, limits)
+    names = {name.lower() for row in rows for name in row.header.extra}
+    if rows and not any({*each} <= names for each in (*_CORNERS, *_SIDES, (_BOX,), (_MASK,))):
+        raise BadInputFile(
+            f"{path}: no row has a region; name boxes in columns x0, y0, x1, y1 (or x, y, width, height), "
+            "or files in a column mask"
+        )
+    if not any(row.path or row.sop_uid for row in rows):
+        raise BadInputFile(f"{path}: no column says which image; add one called path, or sop_uid")
+    return RegionTable(path, rows)
+
+
+def _region(table: Path, row: TableRow) -> Region | None:
+    cells = {name.lower(): value for name, value in row.header.extra.items() if value != ""}
+    if _MASK in cells:
+        mask = (table.parent / str(cells[_MASK])).absolute()
+        if not mask.is_file():
+            raise BadInputFile(f"{table}: line {row.line}: its mask is no file: {mask}")
+        return MaskFile(str(mask), str(cells[_SEGMENT]) if _SEGMENT in cells else None)
+    if _BOX in cells:
+        corners = [_number(word) for word in str(cells[_BOX]).strip("[]()").replace(",", " ").split()]
+        return _box(table, row, corners)
+    for names in _CORNERS:
+        if {*names} <= cells.keys():
+            return _box(table, row, [_number(cells[name]) for name in names])
+    for names in _SIDES:
+        if {*names} <= cells.keys():
+            x, y, width, height = (_number(cells[name]) for name in names)
+            far = (None if a is None or b is None else a + b for a, b in ((x, width), (y, height)))
+            return _box(table, row, [x, y, *far])
+    return None
+
+
+def _number(cell: Scalar) -> float | None:
+    try:
+        return float(cell)
+    except ValueError:
+        return None
+
+
+def _box(table: Path, row: TableRow, corners: list[float | None]) -> Box:
+    known = [one for one in corners if one is not None]
+    if len(known) != 4 or len(corners) != 4:
+        raise BadInputFile(f"{table}: line {row.line}: a box has four numbers, its left upper corner first")
+    left, top, right, bottom = map(round, known)
+    if left >= right or top >= bottom:
+        raise BadInputFile(f"{table}: line {row.line}: the box {left},{top},{right},{bottom} is empty")
+    return Box(left, top, right, bottom)

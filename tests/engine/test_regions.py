@@ -1,0 +1,296 @@
+"""Regions in a store: from tables of boxes and from DICOM masks, found among regions and nowhere else."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image
+
+from embedstore.contracts.encoder import LoadRequest
+from embedstore.contracts.image import Image as Decoded
+from embedstore.contracts.image import ImageInput
+from embedstore.contracts.query import Query
+from embedstore.contracts.region import Box, MaskFile
+from embedstore.encoders.reference import factory
+from embedstore.engine.requests import EncoderChoice, IngestRequest
+from embedstore.engine.store import Store
+from embedstore.errors import BadInputFile, NotFound, UsageError
+from embedstore.fingerprint import file_sha256
+from tests.unit.readers.dicom_files import file_bytes
+from tests.unit.readers.test_dicom_seg import segmentation, slices, structure_set
+
+ROWS, COLUMNS, DEPTH = 20, 26, 4
+BOXES = {"nodule": (5, 4, 11, 13), "scar": (12, 1, 25, 19)}
+
+
+def vector_of(pixels, intensity="display", profile="default", roi=None):
+    encoder = factory.load("reference", LoadRequest(profile=profile))
+    return encoder.encode_images([ImageInput(Decoded(pixels[..., None], intensity), roi)])[0]
+
+
+def boxed(x0, y0, x1, y1, shape=(ROWS, COLUMNS)):
+    mask = np.zeros(shape, bool)
+    mask[y0:y1, x0:x1] = True
+    return mask
+
+
+def ask(*paths: Path, profile: str = "default", **more) -> IngestRequest:
+    return IngestRequest(paths=paths, encoder=EncoderChoice(name="reference", profile=profile), **more)
+
+
+def write_table(path: Path, rows: list[dict]) -> Path:
+    with path.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list({name: None for row in rows for name in row}))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def regions_of(store: Store) -> list:
+    return store.items("kind = 'region'")
+
+
+def stored(store: Store, item_id: int) -> np.ndarray:
+    space = store._workspace.space("image")
+    return store._workspace.catalog.item_vectors(space.id, np.array([item_id]))[1][0]
+
+
+@pytest.fixture
+def films(tmp_path) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    found = {name: rng.integers(0, 255, (ROWS, COLUMNS), dtype=np.uint8) for name in ("a.png", "b.png")}
+    (tmp_path / "films").mkdir()
+    for name, pixels in found.items():
+        Image.fromarray(pixels).save(tmp_path / "films" / name)
+    return found
+
+
+@pytest.fixture
+def boxes(tmp_path) -> Path:
+    """Two boxes on a, none on b, as published tables have them."""
+    rows = [
+        {"path": "films/a.png", "label": label, "x0": x0, "y0": y0, "x1": x1, "y1": y1}
+        for label, (x0, y0, x1, y1) in BOXES.items()
+    ]
+    return write_table(tmp_path / "boxes.csv", [*rows, {"path": "films/b.png", "label": "none"}])
+
+
+@pytest.fixture
+def series(tmp_path) -> tuple[Path, list[pydicom.Dataset], np.ndarray]:
+    rng, images = np.random.default_rng(5), slices(DEPTH, ROWS, COLUMNS)
+    hu = rng.integers(-200, 300, (DEPTH, ROWS, COLUMNS)).astype(np.int16)
+    folder = tmp_path / "series"
+    folder.mkdir()
+    for number, ds in enumerate(images):
+        ds.PixelData, ds.RescaleSlope, ds.RescaleIntercept = hu[number].tobytes(), 1, 0
+        (folder / f"{number}.dcm").write_bytes(file_bytes(ds))
+    return folder, images, hu
+
+
+def test_boxes_of_a_table_become_items_beside_their_image(store, films, boxes, tmp_path):
+    report = store.ingest(ask(tmp_path / "films", regions=(boxes,)))
+    assert (report.added, report.images, report.regions) == (4, 2, 2)
+    assert report.seen == report.added + report.skipped + report.failed
+    for item in regions_of(store):
+        corners = BOXES[item.columns["label"]]
+        assert item.part == f"image#box/{','.join(map(str, corners))}"
+        assert [item.extra[f"region_{name}"] for name in ("x0", "y0", "x1", "y1")] == list(corners)
+        assert item.extra["region_pixels"] == boxed(*corners).sum()
+        assert item.sha256 == file_sha256(tmp_path / "films" / "a.png")
+        assert np.array_equal(stored(store, item.id), vector_of(films["a.png"], roi=boxed(*corners)))
+    again = store.ingest(ask(tmp_path / "films", regions=(boxes,)))
+    assert (again.added, again.seen, again.known) == (0, 4, 4)
+    assert (store.status().images, store.status().regions) == (2, 2)
+
+
+def test_regions_come_to_images_that_are_in_the_store_already(store, films, boxes, tmp_path):
+    store.ingest(ask(tmp_path / "films"))
+    assert store.ingest(ask(tmp_path / "films", regions=(boxes,))).regions == 2
+    assert store.ingest(ask(tmp_path / "films")).added == 0
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"xmin": 5, "ymin": 4, "xmax": 11, "ymax": 13},
+        {"x1": 5, "y1": 4, "x2": 11, "y2": 13},
+        {"x": 5.2, "y": 3.9, "width": 6, "height": 9},
+        {"box": "[5, 4, 11, 13]"},
+        {"mask": "mask.png"},
+        {"mask": "mask.png", "segment": 200},
+    ],
+)
+def test_the_spellings_of_a_region(store, films, tmp_path, row):
+    Image.fromarray(boxed(5, 4, 11, 13) * np.uint8(200)).save(tmp_path / "mask.png")
+    table = write_table(tmp_path / "regions.csv", [{"path": "a.png", **row}])
+    assert store.ingest(ask(tmp_path / "films", regions=(table,))).regions == 1
+    (item,) = regions_of(store)
+    assert np.array_equal(stored(store, item.id), vector_of(films["a.png"], roi=boxed(5, 4, 11, 13)))
+
+
+def test_tables_that_name_no_region_are_refused(store, films, tmp_path):
+    for rows, match in (
+        ([{"path": "a.png", "note": "x"}], "no row has a region"),
+        ([{"name": "a", "x0": 1, "y0": 1, "x1": 2, "y1": 2}], "no column says which image"),
+        ([{"path": "a.png", "mask": "gone.png"}], r"line 2: its mask is no file: .*gone\.png"),
+        ([{"path": "a.png", "x0": 9, "y0": 1, "x1": 2, "y1": 2}], "line 2: the box 9,1,2,2 is empty"),
+        ([{"path": "a.png", "box": "1 2 3"}], "line 2: a box has four numbers"),
+    ):
+        table = write_table(tmp_path / "regions.csv", rows)
+        with pytest.raises(BadInputFile, match=match):
+            store.ingest(ask(tmp_path / "films", regions=(table,)))
+    assert store.status().images == 0
+    with pytest.raises(NotFound):
+        store.ingest(ask(tmp_path / "films", masks=(tmp_path / "gone",)))
+
+
+def test_a_region_that_does_not_fit_is_one_failure(store, films, tmp_path):
+    rows = [{"path": "a.png", "x0": 5, "y0": 4, "x1": x1, "y1": 13} for x1 in (11, 27)]
+    report = store.ingest(ask(tmp_path / "films", regions=(write_table(tmp_path / "regions.csv", rows),)))
+    assert (report.images, report.regions, report.failed) == (2, 1, 1)
+    assert report.failures[0].part == "image#box/5,4,27,13"
+    assert "not inside the image" in report.failures[0].reason
+
+
+def test_rows_about_images_that_were_not_met_are_told(store, films, tmp_path):
+    rows = [{"path": "films/c.png", "x0": 1, "y0": 1, "x1": 2, "y1": 2}]
+    report = store.ingest(ask(tmp_path / "films", regions=(write_table(tmp_path / "regions.csv", rows),)))
+    assert report.regions == 0
+    assert "rows of --regions about none of the images met: 1" in report.notes
+
+
+@pytest.mark.parametrize("kind", ["seg", "rtstruct"])
+def test_dicom_masks_find_their_slices_among_many(store, series, films, tmp_path, kind):
+    folder, images, hu = series
+    truth, masks = np.zeros((DEPTH, ROWS, COLUMNS), bool), tmp_path / "masks"
+    masks.mkdir()
+    truth[1:3] = boxed(5, 4, 11, 13)
+    if kind == "seg":
+        other = np.roll(truth, 8, axis=2) & (np.arange(DEPTH) == 1)[:, None, None]
+        data = segmentation("BINARY", np.stack([truth, other], -1).astype(np.uint8), images, 2)
+    else:
+        corners = [(4.5, 3.5), (4.5, 12.5), (10.5, 12.5), (10.5, 3.5)]
+        data = structure_set(
+            [
+                (
+                    images[n].SOPInstanceUID,
+                    np.array([(-10 + c * 0.75, -20 + r * 0.5, 3.0 * n) for c, r in corners]),
+                )
+                for n in (1, 2)
+            ]
+        )
+    (masks / "mask.dcm").write_bytes(data)
+    (masks / "notes.txt").write_text("not a mask")
+    report = store.ingest(ask(folder, tmp_path / "films", profile="ct", masks=(masks,)))
+    assert (report.images, report.failed) == (DEPTH, 2), "films have no HU"
+    wanted = {("part 1" if kind == "seg" else "Lesion", n): truth[n] for n in (1, 2)}
+    if kind == "seg":
+        wanted["part 2", 1] = other[1]
+    assert report.regions == len(wanted)
+    for item in regions_of(store):
+        number = int(Path(item.path).stem)
+        mask = wanted.pop((item.columns["label"], number))
+        assert np.array_equal(
+            stored(store, item.id), vector_of(hu[number].astype(np.float32), "hu", "ct", mask)
+        )
+        assert item.part.startswith(f"image#mask/{file_sha256(masks / 'mask.dcm')[:32]}/")
+    assert not wanted
+    again = store.ingest(ask(folder, profile="ct", masks=(masks,)))
+    assert (again.added, again.skipped) == (0, DEPTH + report.regions)
+
+
+def test_wholes_are_made_of_images_alone(store, series, tmp_path):
+    folder, images, _ = series
+    truth = np.repeat(boxed(5, 4, 11, 13)[None], DEPTH, 0).astype(np.uint8)[..., None]
+    (tmp_path / "mask.dcm").write_bytes(segmentation("BINARY", truth, images, 1))
+    for number, item in enumerate(images):
+        (folder / f"{number}.dcm").write_bytes(file_bytes(item))
+    store.ingest(ask(folder, profile="ct", pool=("mean",)))
+    before = store.search(Query(like=1, within="wholes"))
+    report = store.ingest(ask(folder, profile="ct", pool=("mean",), masks=(tmp_path / "mask.dcm",)))
+    assert report.regions == DEPTH
+    after = store.search(Query(like=1, within="wholes"))
+    assert [hit.parts for hit in after.hits] == [hit.parts for hit in before.hits] == [DEPTH]
+    assert after.hits[0].score == pytest.approx(before.hits[0].score)
+
+
+def test_a_mask_that_cannot_be_read_and_one_about_others_are_told(store, series, films, tmp_path):
+    _, images, _ = series
+    data = segmentation("BINARY", np.ones((DEPTH, ROWS, COLUMNS, 1), np.uint8), images, 1)
+    (tmp_path / "cut.dcm").write_bytes(data[:600])
+    (tmp_path / "whole.dcm").write_bytes(data)
+    masks = (tmp_path / "cut.dcm", tmp_path / "whole.dcm", tmp_path / "films" / "a.png")
+    report = store.ingest(ask(tmp_path / "films" / "b.png", masks=masks))
+    assert (report.images, report.regions, report.failed) == (1, 0, 2)
+    reasons = {Path(one.path).name: one.reason for one in report.failures}
+    assert set(reasons) == {"cut.dcm", "a.png"}
+    assert "with --regions" in reasons["a.png"]
+    assert "regions drawn on none of the images met: 1 of 1" in report.notes
+
+
+def test_an_encoder_of_whole_images_takes_no_regions(store, films, boxes, tmp_path):
+    starter = EncoderChoice(name="starter", profile="draft", threads=1)
+    with pytest.raises(UsageError, match="whole images only"):
+        store.ingest(IngestRequest(paths=(tmp_path / "films",), encoder=starter, regions=(boxes,)))
+    assert store.status().images == 0
+
+
+# Search
+
+
+@pytest.fixture
+def marked(store, films, boxes, tmp_path):
+    store.ingest(ask(tmp_path / "films", regions=(boxes,)))
+    return store
+
+
+@pytest.mark.parametrize("index", ["exact", "faiss"])
+def test_regions_are_found_among_regions_and_images_among_images(marked, tmp_path, index):
+    (nodule,) = marked.items("kind = 'region' and label = 'nodule'")
+    found = marked.search(Query(like=nodule.id, index=index))
+    assert found.query.within == "regions"
+    assert {hit.item.kind for hit in found.hits} == {"region"}
+    assert found.hits[0].item.id == nodule.id
+    assert found.matched == 2
+    images = marked.search(Query(like=nodule.id, within="images", index=index))
+    assert {hit.item.kind for hit in images.hits} == {"image"}
+    whole = marked.search(Query(image=str(tmp_path / "films" / "a.png"), index=index))
+    assert whole.query.within == "images"
+    assert [hit.item.part for hit in whole.hits] == ["image", "image"]
+
+
+def test_a_box_on_a_file_asks_for_regions(marked, tmp_path):
+    path = str(tmp_path / "films" / "a.png")
+    found = marked.search(Query(image=path, region=Box(*BOXES["scar"])))
+    assert found.hits[0].item.columns["label"] == "scar"
+    assert found.hits[0].score == pytest.approx(1)
+    Image.fromarray(boxed(*BOXES["nodule"]) * np.uint8(1)).save(tmp_path / "mask.png")
+    found = marked.search(Query(image=path, region=MaskFile(str(tmp_path / "mask.png"))))
+    assert found.hits[0].item.columns["label"] == "nodule"
+    with pytest.raises(UsageError, match=r"does not fit .*a\.png: the box 0,0,99,99 is not inside"):
+        marked.search(Query(image=path, region=Box(0, 0, 99, 99)))
+    with pytest.raises(UsageError, match="part of --image"):
+        marked.search(Query(like=1, region=Box(0, 0, 9, 9)))
+
+
+def test_a_store_without_regions_says_so(store, films, tmp_path):
+    store.ingest(ask(tmp_path / "films"))
+    found = store.search(Query(like=1, within="regions"))
+    assert not found.hits
+    assert "holds no regions" in found.note
+
+
+def test_the_picture_of_a_region_shows_where_it_lies(marked, films):
+    (nodule,) = marked.items("kind = 'region' and label = 'nodule'")
+    shown = np.asarray(Image.open(io.BytesIO(marked.thumbnail(nodule.id, 64))))
+    x0, y0, x1, y1 = BOXES["nodule"]
+    assert shown.shape == (ROWS, COLUMNS, 3)
+    for row, column in ((y0 - 1, x0 - 1), (y0 - 1, x1), (y1, x0 - 1), (y1, x1), (y0 + 3, x0 - 1)):
+        assert tuple(shown[row, column]) == (255, 176, 0)
+    inside = shown[y0:y1, x0:x1]
+    assert np.array_equal(inside, np.repeat(films["a.png"][y0:y1, x0:x1, None], 3, axis=2))
