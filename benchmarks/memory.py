@@ -1,6 +1,7 @@
 """Memory while many images are ingested: that of the ingest and of the processes it starts, over time.
 
-    python benchmarks/memory.py [--images 20000] [--side 96] [--encoder reference]
+    python benchmarks/memory.py [--images 20000] [--side 96] [--encoder reference] [--weights FILE]
+        [--workers 1]
 
 Small JPEGs with noise are drawn first. A thread then samples the proportional set size (shared pages are
 counted once) every second until the last vector is committed. Prints JSON: MB after each tenth of the images,
@@ -87,16 +88,19 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--side", type=int, default=96)
     parser.add_argument("--encoder", default="reference")
+    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--workers", type=int, default=1)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         draw(Path(place) / "images", args.images, args.side)
         before = megabytes()
         sampler = Sampler()
-        choice = EncoderChoice(name=args.encoder, threads=1)
+        choice = EncoderChoice(name=args.encoder, weights=args.weights, threads=1)
         started = time.perf_counter()
         with Store.create(Path(place) / "store") as store:
             sampler.start()
-            request = IngestRequest(paths=(Path(place) / "images",), encoder=choice)
+            paths = (Path(place) / "images",)
+            request = IngestRequest(paths=paths, encoder=choice, workers=args.workers)
             report = store.ingest(request, sampler.progress)
             sampler.over.set()
             sampler.join()
@@ -113,6 +117,7 @@ def main() -> None:
         json.dumps(
             {
                 "encoder": args.encoder,
+                "workers": args.workers,
                 "images": report.images,
                 "failed": report.failed,
                 "seconds": round(seconds, 1),

@@ -5,12 +5,13 @@
 
 One checkpoint (open_clip's ViT-B/32, weights from a seed), one number of threads, the same images as DICOM
 and as JPEG: the forward pass on tensors that are in memory; `ingest`; the loop one writes without embedstore
-(torch's DataLoader with one worker process, the same preprocessing, vectors into a list); forward pass and
-ingest by ONNX Runtime in fp32 and in int8; and whole commands, their start included: `embedstore ingest` and
-`clip-retrieval inference`, which has a virtual environment of its own (--peer; made when it is not there,
-with setuptools<81). The forward pass is measured again before and after everything else, and a ratio is to
-the mean of those two. --encoder NAME: another encoder, without runtimes and commands. --prepare draws,
-exports and ends; with --keep, what is prepared is used again. Rates are told on stderr as they come.
+(torch's DataLoader with one worker process, the same preprocessing, vectors into a list); the forward pass of
+open_clip's own module; forward pass and ingest by ONNX Runtime in fp32 and in int8; and whole commands, their
+start included: `embedstore ingest` and `clip-retrieval inference`, which has a virtual environment of its own
+(--peer; made when it is not there, with setuptools<81). The forward pass is measured again before and after
+everything else, and a ratio is to the mean of those two. --encoder NAME: another encoder, without runtimes
+and commands. --prepare draws, exports and ends; with --keep, what is prepared is used again. Rates are told
+on stderr as they come.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def prepared(encoder: StagedEncoder, folder: Path) -> F32:
     return np.stack([encoder.prepare_image(ImageInput(readers.read(a, "display"))) for a in assets(folder)])
 
 
-def forward(encoder: StagedEncoder, tensors: F32) -> float:
+def forward(encoder: StagedEncoder | Direct, tensors: F32) -> float:
     started = time.perf_counter()
     for first in range(0, len(tensors), encoder.batch_size):
         encoder.forward_images(tensors[first : first + encoder.batch_size])
@@ -144,6 +145,24 @@ def command(choice: EncoderChoice, folder: Path, scratch: Path) -> float:
         program = Path(sys.executable).with_name("embedstore")
         subprocess.run([program, *words, "--store", str(scratch), "--json"], check=True, capture_output=True)
     return sum(1 for _ in folder.iterdir()) / (time.perf_counter() - started)
+
+
+class Direct:
+    """The same checkpoint's image tower as open_clip runs it, for comparison."""
+
+    def __init__(self, weights: Path, threads: int, batch_size: int) -> None:
+        import open_clip
+        import torch
+
+        torch.set_num_threads(threads)
+        self.batch_size = batch_size
+        self._torch = torch
+        self._tower = open_clip.create_model(MODEL, pretrained=str(weights)).visual.eval()
+
+    def forward_images(self, batch: F32) -> F32:
+        with self._torch.inference_mode():
+            found: F32 = self._tower(self._torch.from_numpy(batch)).numpy()
+            return found
 
 
 def vit_weights(folder: Path) -> Path:
@@ -228,6 +247,10 @@ class Bench:
         yield "ingest, JPEG", partial(ingest, self.pool, self.choice, jpeg, at / "jpeg", spare)
         yield "ingest, DICOM", partial(ingest, self.pool, self.choice, dicom, at / "dicom", spare)
         yield "DataLoader loop, JPEG", partial(loop, self.encoder, jpeg)
+        if self.choice.weights is not None:
+            direct = Direct(self.choice.weights, self.choice.threads, self.encoder.batch_size)
+            forward(direct, self.tensors[:BETWEEN])
+            yield "forward, open_clip itself", partial(forward, direct, self.tensors)
         for name, choice in self.others.items():
             loaded = self.pool.get(choice)  # exported before it is measured
             assert isinstance(loaded, StagedEncoder)

@@ -115,7 +115,7 @@ def check(query: Query) -> None:
         raise UsageError("a region is a part of --image, and finds images, regions or reports")
     if query.k < 1:
         raise UsageError(f"-k must be at least 1, not {query.k}")
-    if query.says is not None and (query.text is None or query.within == "wholes"):
+    if query.says is not None and (query.text is None or query.within in ("wholes", "regions")):
         raise UsageError("--says goes by a finding named in --text, among images or reports")
     if query.pool is not None and query.within != "wholes":
         raise UsageError("--pool is about wholes; look for them with --in wholes")

@@ -66,7 +66,8 @@ class Volumes:
         return bool(self._catalog.missing(keys, self._space_id).vectors)
 
     def _with_stored(self, volume: str, slices: list[Found]) -> list[Asset]:
-        assets = [asset_of(one) for one in slices]
+        # A slice comes once, however many regions lie on it: each counts alike in percentiles.
+        assets = list({(a.source.path, a.part): a for a in map(asset_of, slices)}.values())
         if assets[0].part != "image":  # its file holds the whole volume
             return assets
         met = {asset.source.path for asset in assets}

@@ -20,7 +20,9 @@ from embedstore.engine.head_requests import HeadRequest
 from embedstore.engine.requests import EncoderChoice, IngestRequest
 from embedstore.engine.store import Store
 from embedstore.errors import NotFound, Refused, UsageError
+from embedstore.fingerprint import file_sha256
 from embedstore.privacy.key import Key
+from tests.unit.readers.test_dicom_seg import segmentation
 
 REFERENCE = EncoderChoice(name="reference")
 CT, US, SC, DX, SR = (f"1.2.840.10008.5.1.4.1.1.{end}" for end in ("2", "6.1", "7", "1.1", "88.11"))
@@ -32,6 +34,13 @@ PLANTED = (
     "1.2.826.4.777", "Mancha", "Cervantes", "Toboso", "PrivateSecret", "ward7b",
     "mariposa", "30 555 0199", "q@example.org", "4155551234",
 )  # fmt: skip
+
+
+GEOMETRY = {
+    "FrameOfReferenceUID": "1.2.826.4.777.9",
+    "ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "PixelSpacing": [0.5, 0.5], "SliceThickness": 3,
+    "StudyTime": "", "StudyID": "", "SeriesNumber": 1,
+}  # fmt: skip
 
 
 def dicom(path: Path, number: int, sop_class: str = CT, **more: object) -> Path:
@@ -201,6 +210,35 @@ def test_nothing_planted_is_in_the_store(
     secret = bytes.fromhex(key.read_text().split()[1])
     assert not any(secret in f.read_bytes() or secret.hex().encode() in f.read_bytes()
                    for f in folder.rglob("*") if f.is_file())  # fmt: skip
+
+
+def test_regions_come_without_the_names_that_people_gave_them(tmp_path: Path, key: Path) -> None:
+    paths = [
+        dicom(tmp_path / "export" / f"{n}.dcm", n, **GEOMETRY, ImagePositionPatient=[0, 0, 3 * n])
+        for n in (1, 2)
+    ]
+    images = [pydicom.dcmread(path) for path in paths]
+    masks = tmp_path / "masks of Quixote"
+    masks.mkdir()
+    drawn = np.zeros((2, 96, 128, 1), np.uint8)
+    drawn[0, 20:40, 30:70] = 1
+    seg = pydicom.dcmread(io.BytesIO(segmentation("BINARY", drawn, images, 1)))
+    seg.SegmentSequence[0].SegmentLabel = "Quixote's lesion"
+    seg.save_as(masks / "Dulcinea.dcm")
+    table = tmp_path / "boxes of Sancho.csv"
+    table.write_text("path,x0,y0,x1,y1,label\nexport/2.dcm,5,6,50,60,seen by Dr. Cervantes\n")
+    folder = tmp_path / "store"
+    with Store.create(folder, deidentified=True) as store:
+        request = asked(tmp_path / "export", key, reports=(), masks=(masks,), regions=(table,))
+        report = store.ingest(request)
+        assert (report.images, report.regions, report.failed) == (2, 2, 0)
+        for item in store.items("kind = 'region'"):
+            assert item.columns["label"] is None
+            assert item.extra["region_pixels"] in (20 * 40, 45 * 54)
+        digest = file_sha256(masks / "Dulcinea.dcm")
+        assert not any(digest[:16] in item.part for item in store.items())
+        assert store.ingest(request).added == 0
+    assert leaks(folder) == []
 
 
 def test_a_head_does_not_tell_where_its_labels_were(tmp_path: Path, key: Path) -> None:

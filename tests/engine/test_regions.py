@@ -219,6 +219,21 @@ def test_wholes_are_made_of_images_alone(store, series, tmp_path):
     assert after.hits[0].score == pytest.approx(before.hits[0].score)
 
 
+def test_regions_do_not_weigh_in_the_range_of_their_volume(series, tmp_path):
+    """Its percentiles would be others if a slice counted again with each of its regions."""
+    folder, images, _ = series
+    truth = np.zeros((DEPTH, ROWS, COLUMNS, 1), np.uint8)
+    truth[0, 4:13, 5:11] = 1
+    (tmp_path / "mask.dcm").write_bytes(segmentation("BINARY", truth, images, 1))
+    found = []
+    for masks in ((), (tmp_path / "mask.dcm",)):
+        with Store.create(tmp_path / f"store {len(masks)}") as store:
+            store.ingest(ask(folder, profile="mr-volume", masks=masks))
+            found.append({i.path: stored(store, i.id).tolist() for i in store.items("kind = 'image'")})
+            assert len(regions_of(store)) == len(masks)
+    assert found[0] == found[1]
+
+
 def test_a_mask_that_cannot_be_read_and_one_about_others_are_told(store, series, films, tmp_path):
     _, images, _ = series
     data = segmentation("BINARY", np.ones((DEPTH, ROWS, COLUMNS, 1), np.uint8), images, 1)
@@ -274,8 +289,13 @@ def test_a_box_on_a_file_asks_for_regions(marked, tmp_path):
     assert found.hits[0].item.columns["label"] == "nodule"
     with pytest.raises(UsageError, match=r"does not fit .*a\.png: the box 0,0,99,99 is not inside"):
         marked.search(Query(image=path, region=Box(0, 0, 99, 99)))
-    with pytest.raises(UsageError, match="part of --image"):
-        marked.search(Query(like=1, region=Box(0, 0, 9, 9)))
+    for odd, match in (
+        (Query(like=1, region=Box(0, 0, 9, 9)), "part of --image"),
+        (Query(image=path, region=Box(0, 0, 9, 9), within="wholes"), "part of --image"),
+        (Query(text="nodule", says="present", within="regions"), "among images or reports"),
+    ):
+        with pytest.raises(UsageError, match=match):
+            marked.search(odd)
 
 
 def test_a_store_without_regions_says_so(store, films, tmp_path):

@@ -13,6 +13,7 @@ from embedstore.contracts.image import F32, ImageInput
 from embedstore.encoders.preprocess import Recipe, fastest, in_batches, stack
 from embedstore.errors import UsageError
 from embedstore_torch.loading import cores, grey
+from embedstore_torch.streams import BATCH, streams_of
 
 
 class Forward(Protocol):
@@ -43,7 +44,7 @@ class ImageEncoder:
         assert tower is not None
         assert tower.dim is not None
         self.spec = spec
-        self.batch_size = 8
+        self.batch_size = BATCH * streams_of(threads or cores())
         self.preparation = recipe.apply
         self._forward = forward
         self._dim = tower.dim
@@ -82,15 +83,18 @@ class ImageEncoder:
         self._forward.set_threads(threads)
 
     def tune(self, seconds: float) -> Mapping[str, str | int | float | bool]:
-        """Measure threads and batch sizes of the image side for about `seconds`; adopt the best."""
+        """Measure threads, and images that each stream is given, for about `seconds`; adopt the best."""
         threads = {self._threads} if self._threads else {1, max(1, cores() // 2), cores()}
-        largest = np.repeat(self.prepare_image(grey(self._wants, 256))[None], 8, axis=0)
+        settings = [
+            _Setting(count, streams_of(count) * each) for each in (4, BATCH, 1) for count in sorted(threads)
+        ]
+        most = max(setting.batch for setting in settings)
+        largest = np.repeat(self.prepare_image(grey(self._wants, 256))[None], most, axis=0)
 
         def run(setting: _Setting) -> int:
             self.set_threads(setting.threads)
             return len(self.forward_images(largest[: setting.batch]))
 
-        settings = [_Setting(count, batch) for batch in (4, 8, 1) for count in sorted(threads)]
         best = fastest(settings, run, seconds)[0]
         self.set_threads(best.setting.threads)
         self.batch_size = best.setting.batch

@@ -16,6 +16,7 @@ from embedstore.errors import UsageError
 from embedstore_torch.encoder import Forward
 from embedstore_torch.loading import by_onnx
 from embedstore_torch.sharing import Kept, lie_in
+from embedstore_torch.streams import Streams
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "int8": torch.float32}
 
@@ -38,12 +39,14 @@ class OnDevice:
         self._threads = threads
 
     def _ready(self, array: F32) -> Tensor:
-        self._claim_threads()
         return torch.from_numpy(np.ascontiguousarray(array)).to(device=self._device, dtype=self._dtype)
 
     def _claim_threads(self) -> None:
-        if self._threads and torch.get_num_threads() != self._threads:  # OpenMP keeps it per thread
-            torch.set_num_threads(self._threads)
+        self._claim(self._threads)
+
+    def _claim(self, threads: int) -> None:
+        if threads and torch.get_num_threads() != threads:  # OpenMP keeps it per thread
+            torch.set_num_threads(threads)
 
 
 class Eager(OnDevice):
@@ -55,17 +58,33 @@ class Eager(OnDevice):
         """mapped: files whose pages the model's tensors lie in."""
         super().__init__(model, device, precision)
         self._mapped = mapped
+        self._streams: Streams | None = None
 
     def __call__(self, batch: F32) -> F32:
         """(n, c, h, w) to (n, dim)."""
         for file in self._mapped:
             file.check()
-        with torch.inference_mode():
-            return rows(self._model(self._ready(batch)))
+        if self._streams is None:
+            self.set_threads(0)
+        assert self._streams is not None
+        return self._streams(batch)
 
     def exact(self, batch: F32) -> F32:
         """The same as the call: only a forward pass in int8 has an exact one beside it."""
         return self(batch)
+
+    def set_threads(self, threads: int) -> None:
+        """Of all streams together; 0 is torch's own choice. On other devices there is one stream."""
+        if self._streams is not None:
+            self._streams.close()
+        wanted = (threads or torch.get_num_threads()) if self._device.type == "cpu" else 1
+        self._streams = Streams(self._run, wanted)
+        super().set_threads(wanted)
+
+    def _run(self, batch: F32, threads: int) -> F32:
+        self._claim(threads)
+        with torch.inference_mode():
+            return rows(self._model(self._ready(batch)))
 
 
 def forward_of(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import onnxruntime
 from embedstore.contracts.image import F32
 from embedstore_torch.encoder import Forward
 from embedstore_torch.loading import cores
+from embedstore_torch.streams import Streams
 
 _ERRORS_ONLY = 3
 
@@ -18,7 +18,7 @@ _ERRORS_ONLY = 3
 class OnnxForward:
     """Implements `Forward` with an exported graph.
 
-    alone: give the graph one image at a time, on as many threads as are allowed. Dynamic quantisation scales
+    alone: give the graph one image at a time, on as many threads as are allowed: dynamic quantisation scales
     a layer's input by the extremes of the whole batch: in company a row would depend on its neighbours.
     """
 
@@ -27,14 +27,14 @@ class OnnxForward:
         self._file = file
         self._exact = exact
         self._threads = -1
-        self._pool = ThreadPoolExecutor(1)  # starts no thread before it has work
+        self._streams: Streams | None = None
 
     def __call__(self, batch: F32) -> F32:
         """(n, c, h, w) to (n, dim)."""
-        images = np.ascontiguousarray(batch)
-        if not self._alone:
-            return self._run(images)
-        return np.concatenate(list(self._pool.map(self._run, np.split(images, len(images)))))
+        if self._streams is None:
+            self.set_threads(0)
+        assert self._streams is not None
+        return self._streams(np.ascontiguousarray(batch))
 
     def exact(self, batch: F32) -> F32:
         """In fp32, by torch; of a graph that was not exported here, by itself."""
@@ -47,17 +47,19 @@ class OnnxForward:
             self._exact.set_threads(threads)
         if threads == self._threads:
             return
+        if self._streams is not None:
+            self._streams.close()
         self._threads = threads
+        self._streams = Streams(self._run, threads, self._alone)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _ERRORS_ONLY
-        options.intra_op_num_threads = 1 if self._alone else threads
+        options.intra_op_num_threads = self._streams.threads_each
         self._session = onnxruntime.InferenceSession(
             self._file, sess_options=options, providers=["CPUExecutionProvider"]
         )
         self._input = self._session.get_inputs()[0].name
-        self._pool.shutdown()
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="embedstore-int8")
 
-    def _run(self, images: F32) -> F32:
+    def _run(self, images: F32, threads: int) -> F32:
+        """threads: those the session was opened with."""
         vectors: F32 = self._session.run(None, {self._input: images})[0]
         return vectors
