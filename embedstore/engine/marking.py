@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -118,7 +118,12 @@ class Markings:
     """Regions by the images they lie on: drawn in mask files, or listed in tables."""
 
     def __init__(
-        self, masks: Iterable[Path], tables: Iterable[Path], limits: Limits, reading: Executor
+        self,
+        masks: Iterable[Path],
+        tables: Iterable[Path],
+        mapping: Mapping[str, str],
+        limits: Limits,
+        reading: Executor,
     ) -> None:
         """Raises NotFound (a path), BadInputFile (a table, or a mask that it names)."""
         self.problems: list[tuple[Source | Unreachable, str]] = []
@@ -127,7 +132,7 @@ class Markings:
         self._by_object: dict[str, list[int]] = {}
         self._by_space: dict[str, list[int]] = {}
         self._met: set[int] = set()
-        self._tables = tuple(read_region_table(path, limits) for path in tables)
+        self._tables = tuple(read_region_table(path, mapping, limits) for path in tables)
         self._sha256: dict[str, str] = {}
         self._read_masks(tuple(masks), reading)
 

@@ -133,13 +133,42 @@ def test_the_spellings_of_a_region(store, films, tmp_path, row):
     assert np.array_equal(stored(store, item.id), vector_of(films["a.png"], roi=boxed(5, 4, 11, 13)))
 
 
+PUBLISHED = {  # columns as in VinDr-CXR, NODE21, RSNA pneumonia, and a COCO file made a table
+    ("image_id", "class_name", "class_id", "x_min", "y_min", "x_max", "y_max"): (
+        "a",
+        "scar",
+        3,
+        5,
+        4,
+        11,
+        13,
+    ),
+    ("img_name", "label", "x", "y", "width", "height"): ("a.png", "scar", 5.0, 4.0, 6.0, 9.0),
+    ("patientId", "x", "y", "width", "height", "Target"): ("a", 5.0, 4.0, 6.0, 9.0, "scar"),
+    ("image_id", "file_name", "category", "x", "y", "w", "h"): (17, "a.png", "scar", 5, 4, 6, 9),
+}
+
+
+@pytest.mark.parametrize("columns", PUBLISHED, ids=lambda columns: columns[0])
+def test_tables_as_data_sets_publish_them(store, films, tmp_path, columns):
+    healthy = dict.fromkeys(columns, "") | {columns[0]: "b"}
+    table = write_table(tmp_path / "t.csv", [dict(zip(columns, PUBLISHED[columns], strict=True)), healthy])
+    mapping = {"patientId": "path"} if "patientId" in columns else {}
+    report = store.ingest(ask(tmp_path / "films", regions=(table,), mapping=mapping))
+    (item,) = regions_of(store)
+    assert (item.part, item.columns["label"]) == ("image#box/5,4,11,13", "scar")
+    assert (report.images, report.failed) == (2, 0)
+
+
 def test_tables_that_name_no_region_are_refused(store, films, tmp_path):
     for rows, match in (
-        ([{"path": "a.png", "note": "x"}], "no row has a region"),
+        ([{"path": "a.png", "note": "x"}], "no column has a region"),
         ([{"name": "a", "x0": 1, "y0": 1, "x1": 2, "y1": 2}], "no column says which image"),
         ([{"path": "a.png", "mask": "gone.png"}], r"line 2: its mask is no file: .*gone\.png"),
         ([{"path": "a.png", "x0": 9, "y0": 1, "x1": 2, "y1": 2}], "line 2: the box 9,1,2,2 is empty"),
         ([{"path": "a.png", "box": "1 2 3"}], "line 2: a box has four numbers"),
+        ([{"path": "a.png", "x0": "", "y0": 1, "x1": 2, "y1": 2}], "line 2: a box has four numbers"),
+        ([{"path": "a.png", "x0": 0.2, "y0": 0.1, "x1": 0.8, "y1": 1}], "line 2: boxes are in pixels"),
     ):
         table = write_table(tmp_path / "regions.csv", rows)
         with pytest.raises(BadInputFile, match=match):
