@@ -6,6 +6,7 @@ import csv
 import io
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
@@ -343,3 +344,25 @@ def test_the_picture_of_a_region_shows_where_it_lies(marked, films):
         assert tuple(shown[row, column]) == (255, 176, 0)
     inside = shown[y0:y1, x0:x1]
     assert np.array_equal(inside, np.repeat(films["a.png"][y0:y1, x0:x1, None], 3, axis=2))
+
+
+def test_the_picture_of_a_query_shows_its_region(marked, tmp_path):
+    path, (nodule,) = tmp_path / "films" / "a.png", marked.items("kind = 'region' and label = 'nodule'")
+    box = Box(*BOXES["nodule"])
+    assert marked.picture_of(path, 64, region=box) == marked.thumbnail(nodule.id, 64)
+    assert marked.picture_of(path, 64, region=box) != marked.picture_of(path, 64)
+    assert marked.picture_of(path, 64, region=Box(0, 0, 99, 99)) is None
+
+
+def test_the_picture_of_a_query_is_of_the_slice_that_the_region_lies_on(store, tmp_path):
+    voxels = np.random.default_rng(2).integers(0, 255, (6, 7, 4)).astype(np.uint8)
+    labels = np.zeros_like(voxels)
+    labels[2:4, 3:5, 2] = 1
+    for name, values in (("image", voxels), ("labels", labels)):
+        nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / f"{name}.nii")
+    region = MaskFile(str(tmp_path / "labels.nii"))
+    store.ingest(ask(tmp_path / "image.nii"))
+    shown = Image.open(io.BytesIO(store.picture_of(tmp_path / "image.nii", 64, region=region)))
+    (third,) = store.items("part_number = 3")
+    plain = Image.open(io.BytesIO(store.thumbnail(third.id, 64))).convert("RGB")
+    assert np.array_equal(np.asarray(shown)[-1], np.asarray(plain)[-1])  # below the frame
