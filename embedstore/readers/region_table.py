@@ -33,12 +33,16 @@ _MEANINGS = {
 
 @dataclass(frozen=True, slots=True)
 class RegionRow:
-    """One region. frame: of a multi-frame image, None for every one. label: what the table calls it."""
+    """One region. frame: of a multi-frame image, None for every one. label: what the table calls it.
+
+    extra: its further columns.
+    """
 
     line: int
     region: Region
     label: str | None
     frame: int | None
+    extra: dict[str, Scalar]
 
 
 class RegionTable:
@@ -53,7 +57,9 @@ class RegionTable:
             firsts.setdefault(key, row)
             region = _region(path, row, spelling)
             if region is not None:  # such tables list images without findings as well
-                found = RegionRow(row.line, region, row.header.label, row.header.frame)
+                header = row.header
+                extra = {name: value for name, value in header.extra.items() if _is_further(name, spelling)}
+                found = RegionRow(row.line, region, header.label, header.frame, extra)
                 self._regions.setdefault(key, []).append(found)
         self._images = Table(path, tuple(firsts.values()))
 
@@ -105,6 +111,12 @@ def _guessed(path: Path, columns: Iterable[str], mapping: Mapping[str, str]) -> 
             found[column] = meaning
             taken.add(meaning)
     return found
+
+
+def _is_further(column: str, spelling: Sequence[str]) -> bool:
+    """Whether it says more than where the region is; region_x0 and the like are measured."""
+    name = column.lower()
+    return name not in (*spelling, _BOX, _MASK, _SEGMENT) and not name.startswith("region_")
 
 
 def _region(table: Path, row: TableRow, spelling: Sequence[str]) -> Region | None:

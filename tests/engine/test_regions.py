@@ -161,6 +161,18 @@ def test_tables_as_data_sets_publish_them(store, films, tmp_path, columns):
     assert (report.images, report.failed) == (2, 0)
 
 
+def test_further_columns_of_a_table_are_attributes_of_its_regions(store, films, tmp_path):
+    row = {"path": "a.png", "x": 5, "y": 4, "width": 6, "height": 9, "label": "scar", "region_pixels": 1}
+    for malignancy in (4, 2):  # the same command with a mended table
+        table = write_table(tmp_path / "t.csv", [{**row, "malignancy": malignancy}])
+        store.ingest(ask(tmp_path / "films", regions=(table,)))
+        (item,) = store.items(f"attr.malignancy = {malignancy}")
+        assert item.kind == "region"
+        assert not {"x", "y", "width", "height"} & item.extra.keys()
+    (item,) = regions_of(store)
+    assert item.extra["region_pixels"] == 54
+
+
 def test_tables_that_name_no_region_are_refused(store, films, tmp_path):
     for rows, match in (
         ([{"path": "a.png", "note": "x"}], "no column has a region"),
