@@ -87,7 +87,7 @@ def _mapping(ctx: click.Context, parameter: click.Parameter, values: tuple[str, 
     "--regions",
     multiple=True,
     type=input_file(),
-    help="CSV of regions: path, and x0, y0, x1, y1 or mask (with segment), label; may be repeated.",
+    help="CSV of regions: path, label, and x0, y0, x1, y1 (or x, y, width, height) or mask; may be repeated.",
 )
 @store_options
 @click.pass_obj

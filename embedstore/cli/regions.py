@@ -79,5 +79,5 @@ def _box(ctx: click.Context, parameter: click.Parameter, value: str | None) -> t
         raise click.BadParameter(f"'{value}' is not x0,y0,x1,y1 in whole pixels, for example 40,60,180,200")
     x0, y0, x1, y1 = map(int, words)
     if x0 >= x1 or y0 >= y1:
-        raise click.BadParameter(f"'{value}' is empty: x1 and y1 lie outside it, and above x0 and y0")
+        raise click.BadParameter(f"'{value}' is empty: x1 must be larger than x0, and y1 than y0")
     return x0, y0, x1, y1

@@ -162,8 +162,8 @@ def bridge_sentence(bridge: Mapping[str, Any]) -> str:
 def _write_sheet(path: Path, store: Store, answer: Answer) -> None:
     from embedstore.pages.contact_sheet import contact_sheet
 
-    asked = answer.query.image
-    picture = store.picture_of(Path(asked), _THUMBNAIL, "jpeg") if asked is not None else None
+    asked, region = answer.query.image, answer.query.region
+    picture = store.picture_of(Path(asked), _THUMBNAIL, "jpeg", region) if asked is not None else None
     page = contact_sheet(answer, lambda item_id: store.thumbnail(item_id, _THUMBNAIL, "jpeg"), picture)
     path.write_text(page, encoding="utf-8")
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from embedstore.contracts.executor import Done, Executor
-from embedstore.contracts.record import Asset, Source
+from embedstore.contracts.record import Asset, Scalar, Source
 from embedstore.contracts.region import Box, Extent, MaskFile, Region, region_part
 from embedstore.engine.entries import Entry
 from embedstore.engine.reading import Look
@@ -31,22 +31,25 @@ Sealed = Callable[[str], str]
 class Mark:
     """A region that may lie on an image. mask_sha256: of the file it comes from, None for a box.
 
-    label: what it is called there.
+    label: what it is called there; extra: what else a table says of it.
     """
 
     region: Region
     mask_sha256: str | None = None
     label: str | None = None
+    extra: Mapping[str, Scalar] = field(default_factory=dict)
 
     def entry(self, image: Entry, sealed: Sealed | None) -> Entry:
         """The region as an item beside its image's. sealed: makes the digests of a de-identified store, where
-        labels that people typed are left out."""
+        labels and columns that people typed are left out."""
         assert isinstance(image.found, Asset)
         part = region_part(image.found.part, self._key(sealed))
-        label = self.label if sealed is None else None
+        header = replace(image.found.header, label=None)
+        if sealed is None:
+            header = replace(header, label=self.label, extra={**header.extra, **self.extra})
         return replace(
             image,
-            found=replace(image.found, part=part, header=replace(image.found.header, label=label)),
+            found=replace(image.found, part=part, header=header),
             key=(image.key[0], part),
             read=image.read or image.found,
             region=self.region,
@@ -118,7 +121,12 @@ class Markings:
     """Regions by the images they lie on: drawn in mask files, or listed in tables."""
 
     def __init__(
-        self, masks: Iterable[Path], tables: Iterable[Path], limits: Limits, reading: Executor
+        self,
+        masks: Iterable[Path],
+        tables: Iterable[Path],
+        mapping: Mapping[str, str],
+        limits: Limits,
+        reading: Executor,
     ) -> None:
         """Raises NotFound (a path), BadInputFile (a table, or a mask that it names)."""
         self.problems: list[tuple[Source | Unreachable, str]] = []
@@ -127,7 +135,7 @@ class Markings:
         self._by_object: dict[str, list[int]] = {}
         self._by_space: dict[str, list[int]] = {}
         self._met: set[int] = set()
-        self._tables = tuple(read_region_table(path, limits) for path in tables)
+        self._tables = tuple(read_region_table(path, mapping, limits) for path in tables)
         self._sha256: dict[str, str] = {}
         self._read_masks(tuple(masks), reading)
 
@@ -144,7 +152,7 @@ class Markings:
             yield self._drawn[number][0]
         for table in self._tables:
             for row in table.on(asset):
-                yield Mark(row.region, self._hash_of(row.region), row.label)
+                yield Mark(row.region, self._hash_of(row.region), row.label, row.extra)
 
     def notes(self) -> tuple[str, ...]:
         """What was given and lies on nothing, once all images have been met."""

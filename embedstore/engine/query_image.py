@@ -34,7 +34,7 @@ def embed_file(workspace: Workspace, space: SpaceRow, path: Path, region: Region
         found = [one for one in readers.describe(FileSource.of(path)) if isinstance(one, Asset)]
         if not found:
             raise UsageError(f"{path}: holds no image; use --text for words")
-        asset, image, roi = _shown(readers, found, tower.wants, region)
+        asset, image, roi = asked_of(readers, found, tower.wants, region)
         scale = range_in_file(readers, tower.preprocess, asset, found)
     except Misfit as misfit:
         raise UsageError(f"the region does not fit {path}: {misfit.reason}") from None
@@ -44,9 +44,10 @@ def embed_file(workspace: Workspace, space: SpaceRow, path: Path, region: Region
     return vector
 
 
-def _shown(
+def asked_of(
     readers: ReaderSet, assets: Sequence[Asset], wants: Intensity, region: Region | None
 ) -> tuple[Asset, Image, Mask | None]:
+    """Which of a file's images asks, and the region's pixels on it. Raises ReadFailure."""
     if region is None:
         return assets[0], readers.read(assets[0], wants), None
     regions, reason = Regions(readers), ""

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from embedstore.contracts.query import Answer, Item, Query
+from embedstore.contracts.region import Region
 from embedstore.engine.agreements import Agreements
 from embedstore.engine.indexing import IndexShelf
 from embedstore.engine.requests import (
@@ -123,7 +124,7 @@ class Store:
         return self._workspace.catalog.item(item_id)
 
     def items(self, where: str | None = None) -> list[Item]:
-        """Images and reports that pass a filter, all when there is none."""
+        """Images, regions and reports that pass a filter, all when there is none."""
         from embedstore.engine.search import items_where
 
         return items_where(self._workspace, where)
@@ -132,12 +133,15 @@ class Store:
         """PNG or JPEG that fits in size x size pixels; None for a report or when the source is gone."""
         return self._thumbnails.picture(item_id, size, form)
 
-    def picture_of(self, path: Path, size: int = 160, form: Form = "png") -> bytes | None:
-        """PNG or JPEG of an image file that need not be in the store, as `search` reads it.
+    def picture_of(
+        self, path: Path, size: int = 160, form: Form = "png", region: Region | None = None
+    ) -> bytes | None:
+        """PNG or JPEG of an image file that need not be in the store, as `search` reads it; the region is
+        framed.
 
         None when it cannot be read, and in a de-identified store, whose rules the file has not passed.
         """
-        return None if self.deidentified else self._thumbnails.of_file(path, size, form)
+        return None if self.deidentified else self._thumbnails.of_file(path, size, form, region)
 
     @cached_property
     def _thumbnails(self) -> Thumbnails:

@@ -60,10 +60,10 @@ class Survey:
         self._held: list[tuple[Surveyed, Examined | None]] = []
         self._elsewhere = 0
         self._sited: dict[str, bool] = {}
-        self.tables = read_tables(request.metadata, request.reports, request.mapping, limits)
+        self.tables = read_tables(request.metadata, request.reports, request.mapping, limits, request.regions)
         self._markings: Markings | None = None
         if request.marked:
-            self._markings = Markings(request.masks, request.regions, limits, reading)
+            self._markings = Markings(request.masks, request.regions, request.mapping, limits, reading)
 
     def sources(self, image_space: int, text_space: int) -> Iterator[Surveyed]:
         """Every source under the request's paths; settled are those with vectors in both spaces.

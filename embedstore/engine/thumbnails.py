@@ -13,11 +13,13 @@ from PIL import ImageDraw
 
 from embedstore.contracts.query import Item
 from embedstore.contracts.record import Asset, Header
-from embedstore.contracts.region import Box, image_part
+from embedstore.contracts.region import Box, Region, image_part
+from embedstore.engine.query_image import asked_of
 from embedstore.engine.stored_sources import StoredSources
 from embedstore.engine.workspace import Workspace
 from embedstore.errors import EmbedstoreError
 from embedstore.readers.choose import ReaderSet
+from embedstore.readers.regions import extent_of
 from embedstore.readers.sources import FileSource
 
 Form = Literal["png", "jpeg"]
@@ -49,12 +51,18 @@ class Thumbnails:
                 continue
         return None
 
-    def of_file(self, path: Path, size: int, form: Form = "png") -> bytes | None:
-        """The first image of a file; None when there is none, or it cannot be read."""
+    def of_file(
+        self, path: Path, size: int, form: Form = "png", region: Region | None = None
+    ) -> bytes | None:
+        """The image of a file that asks, with a box around the region; None when there is none, or it cannot
+        be read."""
         try:
-            found = (one for one in self._readers.describe(FileSource.of(path)) if isinstance(one, Asset))
-            asset = next(found, None)
-            return None if asset is None else _encoded(self._fitted(asset, size), form)
+            found = [one for one in self._readers.describe(FileSource.of(path)) if isinstance(one, Asset)]
+            if not found:
+                return None
+            asset, image, mask = asked_of(self._readers, found, "display", region)
+            box = None if mask is None else extent_of(mask, image.offset).box
+            return _encoded(self._fitted(asset, size, box), form)
         except (EmbedstoreError, OSError):
             return None
 

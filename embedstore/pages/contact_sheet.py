@@ -9,6 +9,7 @@ from typing import Any
 
 from embedstore.contracts.query import Answer, Hit, Item, Query
 from embedstore.contracts.record import HEADER_COLUMNS
+from embedstore.contracts.region import Box, Region
 from embedstore.pages.records import Tile
 from embedstore.pages.render import render
 from embedstore.pages.words import bridge_words, place_words
@@ -70,7 +71,16 @@ def _title(query: Query) -> str:
     if query.text is not None:
         return f"{_within(query).capitalize()} for “{query.text}”"
     asked = f"item {query.like}" if query.like is not None else str(query.image)
+    if query.region is not None:
+        asked = f"{_region(query.region)} on {asked}"
     return f"{_within(query).capitalize()} like {asked}"
+
+
+def _region(region: Region) -> str:
+    if isinstance(region, Box):
+        return f"the box {region}"
+    mask = PurePath(region.path).name
+    return f"{mask}, segment {region.segment}," if region.segment is not None else mask
 
 
 def _within(query: Query) -> str:

@@ -30,6 +30,7 @@ from embedstore.readers.regions import ELSEWHERE, NOTHING, Mask, OpenMask, Place
 from embedstore.readers.sources import DEFAULT_LIMITS
 
 _SPACE = "FrameOfReferenceUID"
+_ELSEWHERE = f"{ELSEWHERE}, or to other slices"
 
 
 def dicom_mask(source: Source, segment: str | None) -> OpenMask | None:
@@ -150,7 +151,7 @@ class SegmentedRegion:
         if mine:
             raise other_size(mine[0].mask, place.size)
         referred = {one.sop_uid for mask in self.masks for one in mask.references}
-        raise Unmarked(NOTHING if place.asset.header.sop_uid in referred else ELSEWHERE)
+        raise Unmarked(NOTHING if place.asset.header.sop_uid in referred else _ELSEWHERE)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -171,7 +172,7 @@ class ContouredRegion:
             contours = tuple(one for one in contours if _reference(place) in one.references)
         found = contour_mask(contours, _reference(place), plane, place.size)
         if found is None:
-            raise Unmarked(f"{ELSEWHERE}, or to other slices")
+            raise Unmarked(_ELSEWHERE)
         return found
 
 

@@ -85,7 +85,7 @@ def assign(path: Path, columns: Iterable[str], mapping: Mapping[str, str]) -> di
         if column in mapping:
             assigned[column] = mapping[column]
             continue
-        plain = _plain(column)
+        plain = bare(column)
         guess = _SYNONYMS.get(plain)
         if guess is None or guess in taken:
             assigned[column] = IGNORE if not plain else None
@@ -93,7 +93,7 @@ def assign(path: Path, columns: Iterable[str], mapping: Mapping[str, str]) -> di
             assigned[column] = guess
             taken |= {guess} - {IGNORE}
     if REPORT not in taken:
-        sections = [name for name in names if assigned[name] is None and _plain(name) in _SECTIONS]
+        sections = [name for name in names if assigned[name] is None and bare(name) in _SECTIONS]
         assigned.update(dict.fromkeys(sections, REPORT))
     return assigned
 
@@ -121,7 +121,8 @@ def accepted(field: str) -> str:
     return _ACCEPTED[field]
 
 
-def _plain(column: str) -> str:
+def bare(column: str) -> str:
+    """A column's name without punctuation and case."""
     return re.sub(r"[^a-z0-9]", "", column.lower())
 
 

@@ -12,18 +12,21 @@ from embedstore.settings import Limits
 
 
 def read_tables(
-    metadata: Sequence[Path], reports: Sequence[Path], mapping: Mapping[str, str], limits: Limits
+    metadata: Sequence[Path],
+    reports: Sequence[Path],
+    mapping: Mapping[str, str],
+    limits: Limits,
+    regions: Sequence[Path] = (),
 ) -> tuple[Table, ...]:
     """Each file once; those of `reports` must bring some. A mapped column may be in any one of the tables.
 
+    regions: tables that are read elsewhere, whose columns may be mapped as well.
     Raises BadInputFile, also for a mapped column that no table has, and UsageError.
     """
     paths = tuple(dict.fromkeys((*metadata, *reports)))
-    if not paths:
-        if mapping:
-            raise UsageError("--map reads columns of a table; give it with --metadata or --reports")
-        return ()
-    columns = {path: columns_of(path, limits) for path in paths}
+    if mapping and not (paths or regions):
+        raise UsageError("--map reads columns of a table; give it with --metadata, --reports or --regions")
+    columns = {path: columns_of(path, limits) for path in (*paths, *regions)}
     for column in mapping:
         if not any(column in names for names in columns.values()):
             told = "; ".join(f"{path} has: {', '.join(names)}" for path, names in columns.items())

@@ -78,11 +78,11 @@ class Table:
     def match(self, source_path: str, header: Header) -> TableRow | None:
         """The row about a source or one of its parts, or None.
 
-        By path (absolute, relative to the table's folder, or a unique end of the source's path, in either
-        way that Unicode has of writing an accent), else SOP UID, else study UID, else patient: a row joins
-        by the finest key it has, so a row about one image never lends its label to another image of the
-        patient. header: what the file itself says; without `rows` it is a report, whose text stands for the
-        row's.
+        By path (absolute, relative to the table's folder, or a unique end of the source's path with or
+        without its suffix, in either way that Unicode has of writing an accent), else SOP UID, else study
+        UID, else patient: a row joins by the finest key it has, so a row about one image never lends its
+        label to another image of the patient. header: what the file itself says; without `rows` it is a
+        report, whose text stands for the row's.
         """
         for index, via in self._candidates(source_path, header):
             seen = self._matches.setdefault(index, _Match(via, header))
@@ -180,6 +180,12 @@ class Table:
     def _by_end(self, source_path: str) -> int | None:
         """The row whose path is the longest end of the source's path, when no other row's is as long."""
         parts = PurePosixPath(composed(source_path).replace(MEMBER_MARK, "/")).parts
+        found = self._ending(source_path, parts)
+        if found is None and parts:  # published tables name images without their suffix
+            found = self._ending(source_path, (*parts[:-1], PurePosixPath(parts[-1]).stem))
+        return found
+
+    def _ending(self, source_path: str, parts: tuple[str, ...]) -> int | None:
         best: list[int] = []
         longest = 0
         for index in self._names.get(parts[-1] if parts else "", []):

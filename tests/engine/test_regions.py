@@ -6,6 +6,7 @@ import csv
 import io
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
@@ -133,13 +134,54 @@ def test_the_spellings_of_a_region(store, films, tmp_path, row):
     assert np.array_equal(stored(store, item.id), vector_of(films["a.png"], roi=boxed(5, 4, 11, 13)))
 
 
+PUBLISHED = {  # columns as in VinDr-CXR, NODE21, RSNA pneumonia, and a COCO file made a table
+    ("image_id", "class_name", "class_id", "x_min", "y_min", "x_max", "y_max"): (
+        "a",
+        "scar",
+        3,
+        5,
+        4,
+        11,
+        13,
+    ),
+    ("img_name", "label", "x", "y", "width", "height"): ("a.png", "scar", 5.0, 4.0, 6.0, 9.0),
+    ("patientId", "x", "y", "width", "height", "Target"): ("a", 5.0, 4.0, 6.0, 9.0, "scar"),
+    ("image_id", "file_name", "category", "x", "y", "w", "h"): (17, "a.png", "scar", 5, 4, 6, 9),
+}
+
+
+@pytest.mark.parametrize("columns", PUBLISHED, ids=lambda columns: columns[0])
+def test_tables_as_data_sets_publish_them(store, films, tmp_path, columns):
+    healthy = dict.fromkeys(columns, "") | {columns[0]: "b"}
+    table = write_table(tmp_path / "t.csv", [dict(zip(columns, PUBLISHED[columns], strict=True)), healthy])
+    mapping = {"patientId": "path"} if "patientId" in columns else {}
+    report = store.ingest(ask(tmp_path / "films", regions=(table,), mapping=mapping))
+    (item,) = regions_of(store)
+    assert (item.part, item.columns["label"]) == ("image#box/5,4,11,13", "scar")
+    assert (report.images, report.failed) == (2, 0)
+
+
+def test_further_columns_of_a_table_are_attributes_of_its_regions(store, films, tmp_path):
+    row = {"path": "a.png", "x": 5, "y": 4, "width": 6, "height": 9, "label": "scar", "region_pixels": 1}
+    for malignancy in (4, 2):  # the same command with a mended table
+        table = write_table(tmp_path / "t.csv", [{**row, "malignancy": malignancy}])
+        store.ingest(ask(tmp_path / "films", regions=(table,)))
+        (item,) = store.items(f"attr.malignancy = {malignancy}")
+        assert item.kind == "region"
+        assert not {"x", "y", "width", "height"} & item.extra.keys()
+    (item,) = regions_of(store)
+    assert item.extra["region_pixels"] == 54
+
+
 def test_tables_that_name_no_region_are_refused(store, films, tmp_path):
     for rows, match in (
-        ([{"path": "a.png", "note": "x"}], "no row has a region"),
+        ([{"path": "a.png", "note": "x"}], "no column has a region"),
         ([{"name": "a", "x0": 1, "y0": 1, "x1": 2, "y1": 2}], "no column says which image"),
         ([{"path": "a.png", "mask": "gone.png"}], r"line 2: its mask is no file: .*gone\.png"),
         ([{"path": "a.png", "x0": 9, "y0": 1, "x1": 2, "y1": 2}], "line 2: the box 9,1,2,2 is empty"),
         ([{"path": "a.png", "box": "1 2 3"}], "line 2: a box has four numbers"),
+        ([{"path": "a.png", "x0": "", "y0": 1, "x1": 2, "y1": 2}], "line 2: a box has four numbers"),
+        ([{"path": "a.png", "x0": 0.2, "y0": 0.1, "x1": 0.8, "y1": 1}], "line 2: boxes are in pixels"),
     ):
         table = write_table(tmp_path / "regions.csv", rows)
         with pytest.raises(BadInputFile, match=match):
@@ -314,3 +356,25 @@ def test_the_picture_of_a_region_shows_where_it_lies(marked, films):
         assert tuple(shown[row, column]) == (255, 176, 0)
     inside = shown[y0:y1, x0:x1]
     assert np.array_equal(inside, np.repeat(films["a.png"][y0:y1, x0:x1, None], 3, axis=2))
+
+
+def test_the_picture_of_a_query_shows_its_region(marked, tmp_path):
+    path, (nodule,) = tmp_path / "films" / "a.png", marked.items("kind = 'region' and label = 'nodule'")
+    box = Box(*BOXES["nodule"])
+    assert marked.picture_of(path, 64, region=box) == marked.thumbnail(nodule.id, 64)
+    assert marked.picture_of(path, 64, region=box) != marked.picture_of(path, 64)
+    assert marked.picture_of(path, 64, region=Box(0, 0, 99, 99)) is None
+
+
+def test_the_picture_of_a_query_is_of_the_slice_that_the_region_lies_on(store, tmp_path):
+    voxels = np.random.default_rng(2).integers(0, 255, (6, 7, 4)).astype(np.uint8)
+    labels = np.zeros_like(voxels)
+    labels[2:4, 3:5, 2] = 1
+    for name, values in (("image", voxels), ("labels", labels)):
+        nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / f"{name}.nii")
+    region = MaskFile(str(tmp_path / "labels.nii"))
+    store.ingest(ask(tmp_path / "image.nii"))
+    shown = Image.open(io.BytesIO(store.picture_of(tmp_path / "image.nii", 64, region=region)))
+    (third,) = store.items("part_number = 3")
+    plain = Image.open(io.BytesIO(store.thumbnail(third.id, 64))).convert("RGB")
+    assert np.array_equal(np.asarray(shown)[-1], np.asarray(plain)[-1])  # below the frame

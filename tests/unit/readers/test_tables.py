@@ -242,6 +242,12 @@ class TestJoining:
         assert found.match("/data/x/a.png", IMAGE).header.label == "2"
         assert found.match("/data/y/a.png", IMAGE).header.label == "1"
 
+    def test_an_end_without_its_suffix_joins_when_none_has_it(self, table):
+        read = table("path,label", "b,stem", "c.png,whole", "c,stem")
+        assert read.match("/data/b.png", IMAGE).header.label == "stem"
+        assert read.match("/data/b.dcm", IMAGE) is None  # a second file of that stem
+        assert read.match("/data/c.png", IMAGE).header.label == "whole"
+
     def test_an_end_that_two_files_share_joins_one(self, table):
         """A wrong label is worse than none."""
         found = table("path,label", "a.png,1")
