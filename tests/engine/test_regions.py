@@ -255,6 +255,27 @@ def test_an_encoder_of_whole_images_takes_no_regions(store, films, boxes, tmp_pa
     assert store.status().images == 0
 
 
+def test_regions_are_of_whomever_their_image_is(store, films, boxes, tmp_path):
+    """A table that tells it may come after them, by itself, or before them."""
+    rows = [{"path": "films/a.png", "patient_id": "P1", "split": "test", "label": "chest"}]
+    metadata = write_table(tmp_path / "metadata.csv", rows)
+    with Store.create(tmp_path / "told first") as other:
+        other.ingest(ask(tmp_path / "films", metadata=(metadata,), site="A"))
+        other.ingest(ask(tmp_path / "films", regions=(boxes,)))
+        first = {i.columns["label"]: (i.patient, i.columns["split"]) for i in regions_of(other)}
+    store.ingest(ask(tmp_path / "films", regions=(boxes,)))
+    assert store.ingest(ask(tmp_path / "films", metadata=(metadata,), site="A")).moved == 1 + len(BOXES)
+    assert first == {label: ("A/P1", "test") for label in BOXES}
+    assert first == {i.columns["label"]: (i.patient, i.columns["split"]) for i in regions_of(store)}
+    (asked, *_) = regions_of(store)
+    assert not store.search(Query(like=asked.id, exclude_patient="P1")).hits
+    store.ingest(ask(tmp_path / "films", regions=(boxes,)))
+    assert {item.patient for item in regions_of(store)} == {"A/P1"}
+    (tmp_path / "films").rename(tmp_path / "moved")
+    store.ingest(ask(tmp_path / "moved"))
+    assert all(store.thumbnail(item.id, 64) for item in regions_of(store))
+
+
 # Search
 
 
