@@ -12,7 +12,7 @@ from embedstore.contracts.region import Box, Extent, MaskFile, Region, region_pa
 from embedstore.engine.entries import Entry
 from embedstore.engine.reading import Look
 from embedstore.errors import EmbedstoreError, ReadFailure
-from embedstore.fingerprint import file_sha256, stream_sha256
+from embedstore.fingerprint import bytes_sha256, file_sha256, stream_sha256
 from embedstore.readers.region_table import read_region_table
 from embedstore.readers.regions_dicom import Drawn, drawn_in
 from embedstore.readers.walk import Unreachable, walk
@@ -22,7 +22,7 @@ _NO_MASK = (
     "neither a DICOM segmentation nor a structure set; name a mask that is a picture or volume in a table "
     "beside its image, and give that with --regions"
 )
-_KEPT = 32  # hexadecimal digits of a mask's sha256 in the keys of its regions
+_KEPT = 32  # hexadecimal digits of a sha256 in the keys of regions
 _FRAME_OF_REFERENCE = "FrameOfReferenceUID"
 Sealed = Callable[[str], str]
 
@@ -42,7 +42,7 @@ class Mark:
         """The region as an item beside its image's. sealed: makes the digests of a de-identified store, where
         labels that people typed are left out."""
         assert isinstance(image.found, Asset)
-        part = region_part(image.found.part, self._key(sealed))
+        part = region_part(image.found.part, self.key(sealed))
         label = self.label if sealed is None else None
         return replace(
             image,
@@ -52,13 +52,21 @@ class Mark:
             region=self.region,
         )
 
-    def _key(self, sealed: Sealed | None) -> str:
+    def key(self, sealed: Sealed | None = None) -> str:
+        """What tells it from the other regions of its image."""
         if isinstance(self.region, Box):
             return f"box/{self.region}"
         assert self.mask_sha256 is not None
-        sha256 = self.mask_sha256 if sealed is None else sealed(self.mask_sha256)
-        segment = self.region.segment
-        return f"mask/{sha256[:_KEPT]}" + (f"/{segment}" if segment is not None else "")
+        key, segment = f"mask/{_digest(self.mask_sha256, sealed)}", self.region.segment
+        if segment is None:
+            return key
+        if segment.isdecimal():
+            return f"{key}/{segment}"
+        return f"{key}/called/{_digest(bytes_sha256(segment.encode()), sealed)}"
+
+
+def _digest(sha256: str, sealed: Sealed | None) -> str:
+    return (sha256 if sealed is None else sealed(sha256))[:_KEPT]
 
 
 def measured(entry: Entry, extent: Extent | None) -> Entry:
@@ -73,8 +81,9 @@ def measured(entry: Entry, extent: Extent | None) -> Entry:
         "region_y1": box.bottom,
         "region_pixels": extent.pixels,
     }
-    if isinstance(entry.region, MaskFile) and entry.region.segment is not None:
-        words["region_segment"] = int(entry.region.segment)
+    segment = entry.region.segment if isinstance(entry.region, MaskFile) else None
+    if segment is not None and segment.isdecimal():  # a label may name a person
+        words["region_segment"] = int(segment)
     return replace(entry, found=replace(entry.found, header=replace(header, extra={**header.extra, **words})))
 
 
@@ -132,7 +141,10 @@ class Markings:
         self._read_masks(tuple(masks), reading)
 
     def on(self, asset: Asset) -> Iterator[Mark]:
-        """The regions that may have pixels on an image, as far as headers tell."""
+        """The regions that may have pixels on an image, as far as headers tell; each comes once."""
+        yield from {mark.key(): mark for mark in reversed([*self._given(asset)])}.values()
+
+    def _given(self, asset: Asset) -> Iterator[Mark]:
         header = asset.header
         for number in self._by_object.get(header.sop_uid or "", ()):
             mark, drawn = self._drawn[number]
@@ -152,7 +164,7 @@ class Markings:
         lost = len(self._drawn) - len(self._met)
         if lost:
             notes.append(f"regions drawn on none of the images met: {lost} of {len(self._drawn)}")
-        rows = sum(len(table.unmatched()) for table in self._tables)
+        rows = sum(table.unmet() for table in self._tables)
         if rows:
             notes.append(f"rows of --regions about none of the images met: {rows}")
         return tuple(notes)

@@ -32,7 +32,14 @@ class Unmarked(Exception):
 
 
 class Misfit(ReadFailure):
-    """A region that cannot be read, or that does not fit an image."""
+    """A region that cannot be read, or that does not fit an image.
+
+    plain: the reason without words that people typed into masks and tables.
+    """
+
+    def __init__(self, reason: str, plain: str = "") -> None:
+        super().__init__(reason)
+        self.plain = plain or reason
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,6 +72,8 @@ class Regions:
         """
         try:
             return self._shown(region, asset, image)
+        except Misfit:
+            raise
         except ReadFailure as failure:
             raise Misfit(failure.reason) from None
 
@@ -89,7 +98,7 @@ class Regions:
         except (ReadFailure, MemoryError):
             raise
         except EmbedstoreError as error:
-            raise ReadFailure(str(error)) from None
+            raise Misfit(str(error), "the mask cannot be read") from None
         except Exception as error:  # a parser's own message may quote the file: only its kind is kept
             raise ReadFailure(f"the mask cannot be read ({type(error).__name__})") from None
 

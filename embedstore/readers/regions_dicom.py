@@ -26,7 +26,7 @@ from embedstore.readers.dicom_seg import (
 )
 from embedstore.readers.dicom_values import text
 from embedstore.readers.quiet import quiet_pydicom
-from embedstore.readers.regions import ELSEWHERE, NOTHING, Mask, OpenMask, Place, Unmarked, other_size
+from embedstore.readers.regions import ELSEWHERE, NOTHING, Mask, Misfit, OpenMask, Place, Unmarked, other_size
 from embedstore.readers.sources import DEFAULT_LIMITS
 
 _SPACE = "FrameOfReferenceUID"
@@ -101,13 +101,15 @@ def _told(structure: Structure) -> frozenset[Reference]:
 
 
 def choose(labels: Mapping[int, str | None], wanted: str | None) -> int:
-    """The number of the segment that is meant, by its number or label. Raises ReadFailure."""
+    """The number of the segment that is meant, by its number or label. Raises ReadFailure, Misfit."""
     if not labels:
         raise ReadFailure("the mask file holds no segment")
     there = ", ".join(f"{number} '{label or ''}'" for number, label in sorted(labels.items()))
+    numbers = ", ".join(map(str, sorted(labels)))
     if wanted is None:
         if len(labels) > 1:
-            raise ReadFailure(f"the mask file holds several segments, choose one with --segment: {there}")
+            several = "the mask file holds several segments, choose one with --segment:"
+            raise Misfit(f"{several} {there}", f"{several} {numbers}")
         return next(iter(labels))
     named = [number for number, label in labels.items() if label == wanted]
     named = named or [n for n, label in labels.items() if (label or "").casefold() == wanted.casefold()]
@@ -115,7 +117,10 @@ def choose(labels: Mapping[int, str | None], wanted: str | None) -> int:
         return int(wanted)
     if len(named) != 1:
         how = "several segments are" if named else "no segment is"
-        raise ReadFailure(f"{how} called '{wanted}'; the mask file holds {there}")
+        raise Misfit(
+            f"{how} called '{wanted}'; the mask file holds {there}",
+            f"{how} called so; the mask file holds {numbers}",
+        )
     return named[0]
 
 
