@@ -184,13 +184,16 @@ def _references(ds: Dataset, index: int) -> tuple[Reference, ...]:
 def references_of(ds: Dataset) -> dict[int, frozenset[Reference]]:
     """The images that each segment of a segmentation was drawn on, by its number; pixels are not looked at.
 
-    Empty for a segment of which a frame does not say it.
+    Empty for a segment of which a frame does not say it. A segment without a frame was found nowhere (writers
+    leave empty frames out), and is left out.
     """
-    found: dict[int, set[Reference]] = {number: set() for number in segments_of(ds)}
+    declared = tuple(segments_of(ds))
+    frames = len(items_of(ds, "PerFrameFunctionalGroupsSequence", _MOST_FRAMES))
+    found: dict[int, set[Reference]] = {} if frames else {number: set() for number in declared}
     silent: set[int] = set()
-    for index in range(len(items_of(ds, "PerFrameFunctionalGroupsSequence", _MOST_FRAMES))):
+    for index in range(frames):
         number, references = _segment_number(ds, index), _references(ds, index)
-        for one in tuple(found) if number is None else (number,):
+        for one in declared if number is None else (number,):
             found.setdefault(one, set()).update(references)
             if not references:
                 silent.add(one)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,14 +42,18 @@ class RegionTable:
     def __init__(self, path: Path, rows: tuple[TableRow, ...]) -> None:
         self._regions: dict[tuple[str | None, str | None], list[RegionRow]] = {}
         firsts: dict[tuple[str | None, str | None], TableRow] = {}
+        columns = _columns(rows)
         for row in rows:
-            key = (row.path, row.sop_uid)
+            key, region = (row.path, row.sop_uid), _region(path, row, columns)
+            if region is None:  # such tables list images without findings as well
+                continue
+            if key == (None, None):  # nor may it go by its patient: he has other images
+                raise BadInputFile(f"{path}: line {row.line}: nothing says which image the region is on")
             firsts.setdefault(key, row)
-            region = _region(path, row)
-            if region is not None:  # such tables list images without findings as well
-                found = RegionRow(row.line, region, row.header.label, row.header.frame)
-                self._regions.setdefault(key, []).append(found)
+            found = RegionRow(row.line, region, row.header.label, row.header.frame)
+            self._regions.setdefault(key, []).append(found)
         self._images = Table(path, tuple(firsts.values()))
+        self._met: set[int] = set()
 
     def on(self, asset: Asset) -> Iterator[RegionRow]:
         """The regions of one image; the same region listed twice comes once."""
@@ -57,13 +62,15 @@ class RegionTable:
             return
         seen: set[Region] = set()
         for found in self._regions.get((row.path, row.sop_uid), ()):
-            if found.frame in (None, asset.header.frame) and found.region not in seen:
-                seen.add(found.region)
-                yield found
+            if found.frame in (None, asset.header.frame or 1):
+                self._met.add(found.line)
+                if found.region not in seen:
+                    seen.add(found.region)
+                    yield found
 
-    def unmatched(self) -> tuple[TableRow, ...]:
-        """Rows about images that have not been met."""
-        return self._images.unmatched()
+    def unmet(self) -> int:
+        """How many regions are on images that have not been met."""
+        return sum(one.line not in self._met for each in self._regions.values() for one in each)
 
 
 def read_region_table(path: Path, limits: Limits) -> RegionTable:
@@ -72,7 +79,7 @@ def read_region_table(path: Path, limits: Limits) -> RegionTable:
     Raises BadInputFile: no columns of boxes or masks, none that names images, a mask that is not there.
     """
     rows = read_rows(path, {}, limits)
-    names = {name.lower() for row in rows for name in row.header.extra}
+    names = _columns(rows)
     if rows and not any({*each} <= names for each in (*_CORNERS, *_SIDES, (_BOX,), (_MASK,))):
         raise BadInputFile(
             f"{path}: no row has a region; name boxes in columns x0, y0, x1, y1 (or x, y, width, height), "
@@ -83,32 +90,47 @@ def read_region_table(path: Path, limits: Limits) -> RegionTable:
     return RegionTable(path, rows)
 
 
-def _region(table: Path, row: TableRow) -> Region | None:
+def _columns(rows: tuple[TableRow, ...]) -> set[str]:
+    return {name.lower() for row in rows for name in row.header.extra}
+
+
+def _region(table: Path, row: TableRow, columns: set[str]) -> Region | None:
     cells = {name.lower(): value for name, value in row.header.extra.items() if value != ""}
     if _MASK in cells:
         mask = (table.parent / str(cells[_MASK])).absolute()
         if not mask.is_file():
             raise BadInputFile(f"{table}: line {row.line}: its mask is no file: {mask}")
-        return MaskFile(str(mask), str(cells[_SEGMENT]) if _SEGMENT in cells else None)
+        return MaskFile(str(mask), _word(cells[_SEGMENT]) if _SEGMENT in cells else None)
     if _BOX in cells:
         corners = [_number(word) for word in str(cells[_BOX]).strip("[]()").replace(",", " ").split()]
         return _box(table, row, corners)
-    for names in _CORNERS:
-        if {*names} <= cells.keys():
-            return _box(table, row, [_number(cells[name]) for name in names])
-    for names in _SIDES:
-        if {*names} <= cells.keys():
-            x, y, width, height = (_number(cells[name]) for name in names)
-            far = (None if a is None or b is None else a + b for a, b in ((x, width), (y, height)))
-            return _box(table, row, [x, y, *far])
+    for names in (*_CORNERS, *_SIDES):
+        # A width alone may be the image's; any other number of a box wants its fellows.
+        told = names[:2] if names in _SIDES else names
+        if {*names} <= columns and not cells.keys().isdisjoint(told):
+            numbers = [_number(cells.get(name, "")) for name in names]
+            return _box(table, row, _from_sides(*numbers) if names in _SIDES else numbers)
     return None
+
+
+def _from_sides(
+    x: float | None, y: float | None, width: float | None, height: float | None
+) -> list[float | None]:
+    far = (None if a is None or b is None else a + b for a, b in ((x, width), (y, height)))
+    return [x, y, *far]
+
+
+def _word(cell: Scalar) -> str:
+    """A segment as it is called: pandas writes the 2 of a column with gaps as 2.0."""
+    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
 
 
 def _number(cell: Scalar) -> float | None:
     try:
-        return float(cell)
-    except ValueError:
+        number = float(cell)
+    except (ValueError, OverflowError):
         return None
+    return number if math.isfinite(number) else None
 
 
 def _box(table: Path, row: TableRow, corners: list[float | None]) -> Box:

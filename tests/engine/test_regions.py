@@ -123,6 +123,7 @@ def test_regions_come_to_images_that_are_in_the_store_already(store, films, boxe
         {"box": "[5, 4, 11, 13]"},
         {"mask": "mask.png"},
         {"mask": "mask.png", "segment": 200},
+        {"mask": "mask.png", "segment": 200.0},
     ],
 )
 def test_the_spellings_of_a_region(store, films, tmp_path, row):
@@ -140,6 +141,16 @@ def test_tables_that_name_no_region_are_refused(store, films, tmp_path):
         ([{"path": "a.png", "mask": "gone.png"}], r"line 2: its mask is no file: .*gone\.png"),
         ([{"path": "a.png", "x0": 9, "y0": 1, "x1": 2, "y1": 2}], "line 2: the box 9,1,2,2 is empty"),
         ([{"path": "a.png", "box": "1 2 3"}], "line 2: a box has four numbers"),
+        ([{"path": "a.png", "box": "1 2 nan 3"}], "line 2: a box has four numbers"),
+        ([{"path": "a.png", "x0": 1, "y0": 1, "x1": "inf", "y1": 2}], "line 2: a box has four numbers"),
+        (
+            [{"path": "a.png", "x0": 1, "y0": 1, "x1": x1, "y1": 2} for x1 in (5, "")],
+            "line 3: a box has four numbers",
+        ),
+        (
+            [{"path": path, "patient_id": "P", "x": 1, "y": 1, "w": 2, "h": 2} for path in ("a.png", "")],
+            "line 3: nothing says which image",
+        ),
     ):
         table = write_table(tmp_path / "regions.csv", rows)
         with pytest.raises(BadInputFile, match=match):
@@ -204,6 +215,43 @@ def test_dicom_masks_find_their_slices_among_many(store, series, films, tmp_path
     assert (again.added, again.skipped) == (0, DEPTH + report.regions)
 
 
+def test_a_segment_may_go_by_its_label(store, series, tmp_path):
+    folder, images, _ = series
+    truth = np.repeat(boxed(5, 4, 11, 13)[None], DEPTH, 0).astype(np.uint8)[..., None]
+    (tmp_path / "mask.dcm").write_bytes(segmentation("BINARY", truth, images, 1))
+    rows = [{"sop_uid": images[1].SOPInstanceUID, "mask": "mask.dcm", "segment": "part 1"}]
+    asked = ask(folder, profile="ct", regions=(write_table(tmp_path / "regions.csv", rows),))
+    assert store.ingest(asked).regions == 1
+    assert store.ingest(asked).added == 0
+    (item,) = regions_of(store)
+    assert Path(item.path).name == "1.dcm"
+    assert "region_segment" not in item.extra
+    assert store.thumbnail(item.id, 64) is not None
+
+
+def test_segments_that_were_found_nowhere_are_nothing(store, series, tmp_path):
+    folder, images, _ = series
+    truth = np.zeros((DEPTH, ROWS, COLUMNS, 2), np.uint8)
+    truth[1, 4:13, 5:11, 0] = 1
+    (tmp_path / "mask.dcm").write_bytes(segmentation("BINARY", truth, images, 2))
+    report = store.ingest(ask(folder, profile="ct", masks=(tmp_path / "mask.dcm",)))
+    assert (report.seen, report.images, report.regions) == (DEPTH + 1, DEPTH, 1)
+
+
+def test_a_mask_that_was_copied_counts_once(store, series, tmp_path):
+    folder, images, _ = series
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    truth = np.repeat(boxed(5, 4, 11, 13)[None], DEPTH, 0).astype(np.uint8)[..., None]
+    data = segmentation("BINARY", truth, images, 1)
+    for name in ("mask.dcm", "copy.dcm"):
+        (masks / name).write_bytes(data)
+    rows = [{"sop_uid": one.SOPInstanceUID, "mask": "masks/mask.dcm", "segment": 1} for one in images]
+    table = write_table(tmp_path / "regions.csv", rows)
+    report = store.ingest(ask(folder, profile="ct", masks=(masks,), regions=(table,)))
+    assert (report.seen, report.images, report.regions) == (2 * DEPTH, DEPTH, DEPTH)
+
+
 def test_wholes_are_made_of_images_alone(store, series, tmp_path):
     folder, images, _ = series
     truth = np.repeat(boxed(5, 4, 11, 13)[None], DEPTH, 0).astype(np.uint8)[..., None]
@@ -265,7 +313,7 @@ def test_regions_are_of_whomever_their_image_is(store, films, boxes, tmp_path):
         first = {i.columns["label"]: (i.patient, i.columns["split"]) for i in regions_of(other)}
     store.ingest(ask(tmp_path / "films", regions=(boxes,)))
     assert store.ingest(ask(tmp_path / "films", metadata=(metadata,), site="A")).moved == 1 + len(BOXES)
-    assert first == {label: ("A/P1", "test") for label in BOXES}
+    assert first == dict.fromkeys(BOXES, ("A/P1", "test"))
     assert first == {i.columns["label"]: (i.patient, i.columns["split"]) for i in regions_of(store)}
     (asked, *_) = regions_of(store)
     assert not store.search(Query(like=asked.id, exclude_patient="P1")).hits
