@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from embedstore.contracts.region import Box, Extent, MaskFile, Region
 from embedstore.errors import EmbedstoreError, ReadFailure
 from embedstore.readers.choose import HEAD_BYTES, ReaderSet
 from embedstore.readers.sources import source_at
+
+if TYPE_CHECKING:
+    from embedstore.readers.regions_dicom import DicomMasks
 
 Mask = NDArray[np.bool_]
 ELSEWHERE = "the mask belongs to other images"
@@ -64,6 +67,7 @@ class Regions:
     def __init__(self, readers: ReaderSet) -> None:
         self._readers = readers
         self._opened = lru_cache(_OPEN_MASKS)(self._open)
+        self._files = lru_cache(_OPEN_MASKS)(_dicom_masks)  # a slice may have a hundred segments of one
 
     def mask(self, region: Region, asset: Asset, image: Image) -> Mask:
         """(H, W) bool over `image`, with at least one pixel.
@@ -104,11 +108,18 @@ class Regions:
 
     def _of_kind(self, source: Source, head: bytes, segment: str | None) -> OpenMask:
         from embedstore.readers.dicom_file import plausible  # late: pictures need no DICOM
-        from embedstore.readers.regions_dicom import dicom_mask
         from embedstore.readers.regions_picture import picture_mask
 
-        found = dicom_mask(source, segment) if plausible(head) else None
-        return found if found is not None else picture_mask(source, segment, self._readers)
+        found = self._files(source.path) if plausible(head) else None
+        if found is not None:
+            return found.region(segment)
+        return picture_mask(source, segment, self._readers)
+
+
+def _dicom_masks(path: str) -> DicomMasks | None:
+    from embedstore.readers.regions_dicom import open_masks
+
+    return open_masks(source_at(path))
 
 
 def extent_of(mask: Mask, offset: tuple[int, int]) -> Extent:

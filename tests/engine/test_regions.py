@@ -238,6 +238,21 @@ def test_segments_that_were_found_nowhere_are_nothing(store, series, tmp_path):
     assert (report.seen, report.images, report.regions) == (DEPTH + 1, DEPTH, 1)
 
 
+def test_segments_that_are_not_described_are_told_apart(store, series, tmp_path):
+    folder, images, hu = series
+    truth = np.zeros((DEPTH, ROWS, COLUMNS, 2), np.uint8)
+    truth[1, 4:13, 5:11, 0] = truth[1, 1:19, 12:25, 1] = 1
+    seg = pydicom.dcmread(io.BytesIO(segmentation("BINARY", truth, images, 2)))
+    del seg.SegmentSequence
+    seg.save_as(tmp_path / "mask.dcm")
+    store.ingest(ask(folder, profile="ct", masks=(tmp_path / "mask.dcm",)))
+    found = {item.extra["region_segment"]: stored(store, item.id) for item in regions_of(store)}
+    assert found.keys() == {1, 2}
+    for number, vector in found.items():
+        mask = truth[1, :, :, number - 1] > 0
+        assert np.array_equal(vector, vector_of(hu[1].astype(np.float32), "hu", "ct", mask))
+
+
 def test_a_mask_that_was_copied_counts_once(store, series, tmp_path):
     folder, images, _ = series
     masks = tmp_path / "masks"
