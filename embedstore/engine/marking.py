@@ -167,6 +167,11 @@ class Markings:
         rows = sum(table.unmet() for table in self._tables)
         if rows:
             notes.append(f"rows of --regions about none of the images met: {rows}")
+        renaming = sum(len(table.renaming) for table in self._tables)
+        if renaming:
+            notes.append(
+                f"rows of --regions that call a region otherwise than a row before, which counts: {renaming}"
+            )
         return tuple(notes)
 
     def _hash_of(self, region: Region) -> str | None:

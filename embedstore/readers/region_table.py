@@ -54,19 +54,22 @@ class RegionTable:
             self._regions.setdefault(key, []).append(found)
         self._images = Table(path, tuple(firsts.values()))
         self._met: set[int] = set()
+        self.renaming: set[int] = set()  # lines that call a region otherwise than one before
 
     def on(self, asset: Asset) -> Iterator[RegionRow]:
         """The regions of one image; the same region listed twice comes once."""
         row = self._images.match(asset.source.path, asset.header)
         if row is None:
             return
-        seen: set[Region] = set()
+        seen: dict[Region, RegionRow] = {}
         for found in self._regions.get((row.path, row.sop_uid), ()):
             if found.frame in (None, asset.header.frame or 1):
                 self._met.add(found.line)
-                if found.region not in seen:
-                    seen.add(found.region)
+                first = seen.setdefault(found.region, found)
+                if first is found:
                     yield found
+                elif first.label != found.label:
+                    self.renaming.add(found.line)
 
     def unmet(self) -> int:
         """How many regions are on images that have not been met."""

@@ -175,6 +175,13 @@ def test_rows_about_images_that_were_not_met_are_told(store, films, tmp_path):
     assert "rows of --regions about none of the images met: 1" in report.notes
 
 
+def test_a_region_that_is_called_two_things_is_told(store, films, tmp_path):
+    rows = [{"path": "a.png", "box": "1 1 9 9", "label": label} for label in ("mass", "mass", "nodule")]
+    report = store.ingest(ask(tmp_path / "films", regions=(write_table(tmp_path / "regions.csv", rows),)))
+    assert [item.columns["label"] for item in regions_of(store)] == ["mass"]
+    assert "call a region otherwise than a row before, which counts: 1" in report.notes[0]
+
+
 @pytest.mark.parametrize("kind", ["seg", "rtstruct"])
 def test_dicom_masks_find_their_slices_among_many(store, series, films, tmp_path, kind):
     folder, images, hu = series

@@ -24,8 +24,8 @@ class Streams:
     """Runs the parts of a batch at the same time, each on its share of the threads.
 
     Two streams of one thread do more than one stream of two, which wait for each other in every layer; and a
-    process that decodes files beside them holds up one of them only. Its threads end when the last who uses it
-    lets it go: somebody may be in a call while another number of threads is chosen.
+    process that decodes files beside them holds up one of them only. Its threads end when the last who uses
+    it lets it go: somebody may be in a call while another number of threads is chosen.
     """
 
     def __init__(self, run: Callable[[F32, int], F32], threads: int, alone: bool = False) -> None:
