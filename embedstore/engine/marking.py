@@ -130,7 +130,7 @@ class Markings:
         self, masks: Iterable[Path], tables: Iterable[Path], limits: Limits, reading: Executor
     ) -> None:
         """Raises NotFound (a path), BadInputFile (a table, or a mask that it names)."""
-        self.problems: list[tuple[Source | Unreachable, str]] = []
+        self.problems: list[Unreachable] = []  # a mask is no source of items, whatever it may be besides
         self._limits = limits
         self._drawn: list[tuple[Mark, Drawn]] = []
         self._by_object: dict[str, list[int]] = {}
@@ -186,18 +186,18 @@ class Markings:
         for outcome in reading.run(MaskWork(), self._looks(masks)) if masks else ():
             (source,) = outcome.task.sources
             if not isinstance(outcome, Done):
-                self.problems.append((source, f"the mask cannot be read: {outcome.reason}"))
+                self.problems.append(Unreachable(source.path, f"the mask cannot be read: {outcome.reason}"))
             elif outcome.result.problem is not None:
-                self.problems.append((source, outcome.result.problem))
+                self.problems.append(Unreachable(source.path, outcome.result.problem))
             elif outcome.result.drawn:
                 self._add(source, outcome.result)
             elif source.path in asked:  # in a folder of masks there may lie other files
-                self.problems.append((source, _NO_MASK))
+                self.problems.append(Unreachable(source.path, _NO_MASK))
 
     def _looks(self, masks: tuple[Path, ...]) -> Iterator[Look]:
         for number, found in enumerate(walk(masks, self._limits)):
             if isinstance(found, Unreachable):
-                self.problems.append((found, found.reason))
+                self.problems.append(found)
             else:
                 yield Look(number, (found,), (None,))
 

@@ -318,6 +318,14 @@ def test_a_mask_that_cannot_be_read_and_one_about_others_are_told(store, series,
     assert "regions drawn on none of the images met: 1 of 1" in report.notes
 
 
+def test_an_image_that_was_taken_for_a_mask_stays_an_image(store, films, tmp_path):
+    (tmp_path / "films" / "a.png").rename(tmp_path / "a.png")
+    store.ingest(ask(tmp_path / "a.png"))
+    assert store.ingest(ask(tmp_path / "films", masks=(tmp_path / "a.png",))).failed == 1
+    row = store._workspace.catalog.known_sources([str(tmp_path / "a.png")])[str(tmp_path / "a.png")]
+    assert (row.outcome, row.sha256) == ("items", file_sha256(tmp_path / "a.png"))
+
+
 def test_an_encoder_of_whole_images_takes_no_regions(store, films, boxes, tmp_path):
     starter = EncoderChoice(name="starter", profile="draft", threads=1)
     with pytest.raises(UsageError, match="whole images only"):
