@@ -48,6 +48,7 @@ class Mark:
             image,
             found=replace(image.found, part=part, header=replace(image.found.header, label=label)),
             key=(image.key[0], part),
+            conflicts=tuple(one for one in image.conflicts if one.field != "label"),
             read=image.read or image.found,
             region=self.region,
         )
