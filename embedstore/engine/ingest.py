@@ -305,11 +305,13 @@ class _Ingest:
 
     def _record(self, group: list[Found], result: Embedded) -> None:
         for refusal in result.refusals:
-            found = group[refusal.position]
+            found, reason = group[refusal.position], refusal.reason
+            if self._keeper is not None:
+                reason = refusal.plain or reason
             if refusal.stage == REGION:
-                self._recorder.pass_over(found, refusal.reason)
+                self._recorder.pass_over(found, reason)
             else:
-                self._recorder.refuse(found, refusal.stage, refusal.reason)
+                self._recorder.refuse(found, refusal.stage, reason)
         if result.positions:
             for position, extent in zip(result.positions, result.extents, strict=True):
                 surveyed, entry = group[position]

@@ -12,7 +12,7 @@ from embedstore.contracts.region import Box, Extent, MaskFile, Region, region_pa
 from embedstore.engine.entries import Entry
 from embedstore.engine.reading import Look
 from embedstore.errors import EmbedstoreError, ReadFailure
-from embedstore.fingerprint import file_sha256, stream_sha256
+from embedstore.fingerprint import bytes_sha256, file_sha256, stream_sha256
 from embedstore.readers.region_table import read_region_table
 from embedstore.readers.regions_dicom import Drawn, drawn_in
 from embedstore.readers.walk import Unreachable, walk
@@ -22,7 +22,7 @@ _NO_MASK = (
     "neither a DICOM segmentation nor a structure set; name a mask that is a picture or volume in a table "
     "beside its image, and give that with --regions"
 )
-_KEPT = 32  # hexadecimal digits of a mask's sha256 in the keys of its regions
+_KEPT = 32  # hexadecimal digits of a sha256 in the keys of regions
 _FRAME_OF_REFERENCE = "FrameOfReferenceUID"
 Sealed = Callable[[str], str]
 
@@ -43,7 +43,7 @@ class Mark:
         """The region as an item beside its image's. sealed: makes the digests of a de-identified store, where
         labels and columns that people typed are left out."""
         assert isinstance(image.found, Asset)
-        part = region_part(image.found.part, self._key(sealed))
+        part = region_part(image.found.part, self.key(sealed))
         header = replace(image.found.header, label=None)
         if sealed is None:
             header = replace(header, label=self.label, extra={**header.extra, **self.extra})
@@ -51,17 +51,26 @@ class Mark:
             image,
             found=replace(image.found, part=part, header=header),
             key=(image.key[0], part),
+            conflicts=tuple(one for one in image.conflicts if one.field != "label"),
             read=image.read or image.found,
             region=self.region,
         )
 
-    def _key(self, sealed: Sealed | None) -> str:
+    def key(self, sealed: Sealed | None = None) -> str:
+        """What tells it from the other regions of its image."""
         if isinstance(self.region, Box):
             return f"box/{self.region}"
         assert self.mask_sha256 is not None
-        sha256 = self.mask_sha256 if sealed is None else sealed(self.mask_sha256)
-        segment = self.region.segment
-        return f"mask/{sha256[:_KEPT]}" + (f"/{segment}" if segment is not None else "")
+        key, segment = f"mask/{_digest(self.mask_sha256, sealed)}", self.region.segment
+        if segment is None:
+            return key
+        if segment.isdecimal():
+            return f"{key}/{segment}"
+        return f"{key}/called/{_digest(bytes_sha256(segment.encode()), sealed)}"
+
+
+def _digest(sha256: str, sealed: Sealed | None) -> str:
+    return (sha256 if sealed is None else sealed(sha256))[:_KEPT]
 
 
 def measured(entry: Entry, extent: Extent | None) -> Entry:
@@ -76,8 +85,9 @@ def measured(entry: Entry, extent: Extent | None) -> Entry:
         "region_y1": box.bottom,
         "region_pixels": extent.pixels,
     }
-    if isinstance(entry.region, MaskFile) and entry.region.segment is not None:
-        words["region_segment"] = int(entry.region.segment)
+    segment = entry.region.segment if isinstance(entry.region, MaskFile) else None
+    if segment is not None and segment.isdecimal():  # a label may name a person
+        words["region_segment"] = int(segment)
     return replace(entry, found=replace(entry.found, header=replace(header, extra={**header.extra, **words})))
 
 
@@ -129,7 +139,7 @@ class Markings:
         reading: Executor,
     ) -> None:
         """Raises NotFound (a path), BadInputFile (a table, or a mask that it names)."""
-        self.problems: list[tuple[Source | Unreachable, str]] = []
+        self.problems: list[Unreachable] = []  # a mask is no source of items, whatever it may be besides
         self._limits = limits
         self._drawn: list[tuple[Mark, Drawn]] = []
         self._by_object: dict[str, list[int]] = {}
@@ -140,7 +150,10 @@ class Markings:
         self._read_masks(tuple(masks), reading)
 
     def on(self, asset: Asset) -> Iterator[Mark]:
-        """The regions that may have pixels on an image, as far as headers tell."""
+        """The regions that may have pixels on an image, as far as headers tell; each comes once."""
+        yield from {mark.key(): mark for mark in reversed([*self._given(asset)])}.values()
+
+    def _given(self, asset: Asset) -> Iterator[Mark]:
         header = asset.header
         for number in self._by_object.get(header.sop_uid or "", ()):
             mark, drawn = self._drawn[number]
@@ -160,9 +173,14 @@ class Markings:
         lost = len(self._drawn) - len(self._met)
         if lost:
             notes.append(f"regions drawn on none of the images met: {lost} of {len(self._drawn)}")
-        rows = sum(len(table.unmatched()) for table in self._tables)
+        rows = sum(table.unmet() for table in self._tables)
         if rows:
             notes.append(f"rows of --regions about none of the images met: {rows}")
+        renaming = sum(len(table.renaming) for table in self._tables)
+        if renaming:
+            notes.append(
+                f"rows of --regions that call a region otherwise than a row before, which counts: {renaming}"
+            )
         return tuple(notes)
 
     def _hash_of(self, region: Region) -> str | None:
@@ -177,18 +195,18 @@ class Markings:
         for outcome in reading.run(MaskWork(), self._looks(masks)) if masks else ():
             (source,) = outcome.task.sources
             if not isinstance(outcome, Done):
-                self.problems.append((source, f"the mask cannot be read: {outcome.reason}"))
+                self.problems.append(Unreachable(source.path, f"the mask cannot be read: {outcome.reason}"))
             elif outcome.result.problem is not None:
-                self.problems.append((source, outcome.result.problem))
+                self.problems.append(Unreachable(source.path, outcome.result.problem))
             elif outcome.result.drawn:
                 self._add(source, outcome.result)
             elif source.path in asked:  # in a folder of masks there may lie other files
-                self.problems.append((source, _NO_MASK))
+                self.problems.append(Unreachable(source.path, _NO_MASK))
 
     def _looks(self, masks: tuple[Path, ...]) -> Iterator[Look]:
         for number, found in enumerate(walk(masks, self._limits)):
             if isinstance(found, Unreachable):
-                self.problems.append((found, found.reason))
+                self.problems.append(found)
             else:
                 yield Look(number, (found,), (None,))
 

@@ -91,12 +91,13 @@ class Refusal:
     """Why one subject of a task has no vector.
 
     stage: "read", "privacy", "region" (it has no pixel of it), "mask" (the region cannot be read or does not
-    fit), "preprocess" or "encode".
+    fit), "preprocess" or "encode". plain: of a mask, what a de-identified store is told; see `Misfit`.
     """
 
     position: int
     stage: str
     reason: str
+    plain: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -201,7 +202,7 @@ class Decoder:
             except Unmarked as unmarked:
                 refusals.append(Refusal(position, REGION, str(unmarked)))
             except Misfit as misfit:
-                refusals.append(Refusal(position, MASK, misfit.reason))
+                refusals.append(Refusal(position, MASK, misfit.reason, misfit.plain))
             except ReadFailure as failure:
                 refusals.append(Refusal(position, "read", failure.reason))
             except EmbedstoreError as error:

@@ -70,8 +70,8 @@ class Survey:
 
         In a de-identified ingest files of reports come last, when all is known of their patients.
         """
-        for source, reason in self._markings.problems if self._markings is not None else ():
-            yield self._sealed(Surveyed(source, problem=reason))
+        for mask in self._markings.problems if self._markings is not None else ():
+            yield self._sealed(Surveyed(mask, problem=mask.reason))
         groups = self._groups(image_space, text_space)
         for group in groups:
             if group.look.sources:  # where there is nothing to look at, no process is started

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -65,6 +65,65 @@ class SegmentMask:
     fraction: F32 | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame as its header has it. index: from 0. number: of its segment, None in a label map.
+
+    references, plane: see `SegmentMask`.
+    """
+
+    index: int
+    number: int | None
+    references: tuple[Reference, ...]
+    plane: Plane | None
+
+    def lies_on(self, image: Reference, plane: Plane | None) -> bool:
+        """Whether it may have pixels of an image; see `region_of`."""
+        coplanar = plane is not None and self.plane is not None and _coplanar(plane, self.plane)
+        return image in self.references or coplanar
+
+
+class SegmentationFile:
+    """A segmentation whose header was read, once: that of thousands of frames takes seconds."""
+
+    def __init__(self, source: Source, limits: Limits = DEFAULT_LIMITS) -> None:
+        """Raises ReadFailure, also for what is no segmentation."""
+        self._source = source
+        with source.open() as stream:
+            self._file = parse(stream, source.size, limits)
+        ds = self._file.header
+        if (text(ds, "SOPClassUID") or "") not in (SEGMENTATION, LABEL_MAP):
+            raise ReadFailure("not a DICOM segmentation (SEG)")
+        self._shape = shape_of(self._file, limits)
+        refuse_unsupported(self._file)
+        if self._shape.frames > _MOST_FRAMES:
+            raise ReadFailure(f"more frames than the limit of {_MOST_FRAMES:,}")
+        with quiet_pydicom():
+            self.space = text(ds, "FrameOfReferenceUID")
+            self.frames = tuple(
+                Frame(n, _segment_number(ds, n), _references(ds, n), plane_of(ds, n))
+                for n in range(self._shape.frames)
+            )
+            used = {frame.number for frame in self.frames if frame.number is not None}
+            self.segments = {number: Segment(number, None) for number in sorted(used)} | segments_of(ds)
+
+    def of(self, segments: Container[int] | None) -> tuple[Frame, ...]:
+        """The frames that show these segments, or may; None for all."""
+        return tuple(
+            frame
+            for frame in self.frames
+            if frame.number is None or segments is None or frame.number in segments
+        )
+
+    def masks(self, frames: Iterable[Frame], segments: Container[int] | None) -> Iterator[SegmentMask]:
+        """What frames show of these segments, with one frame in memory at a time. Raises ReadFailure."""
+        with self._source.open() as stream:
+            for frame in frames:
+                values = decode_frame(self._file, self._shape, stream, frame.index).values
+                with quiet_pydicom():
+                    yield from _masks(self._file, frame, values, self.segments, segments)
+
+
 def read_segments(
     source: Source, segments: Iterable[int] | None = None, limits: Limits = DEFAULT_LIMITS
 ) -> Iterator[SegmentMask]:
@@ -73,23 +132,9 @@ def read_segments(
     segments: numbers of those wanted, None for all. Raises ReadFailure, before the first mask for what is no
     segmentation.
     """
-    with source.open() as stream:
-        file = parse(stream, source.size, limits)
-        ds = file.header
-        if (text(ds, "SOPClassUID") or "") not in (SEGMENTATION, LABEL_MAP):
-            raise ReadFailure("not a DICOM segmentation (SEG)")
-        shape = shape_of(file, limits)
-        refuse_unsupported(file)
-        with quiet_pydicom():
-            known = segments_of(ds)
-        wanted = None if segments is None else frozenset(segments)
-        for index in range(shape.frames):
-            number = _segment_number(ds, index)
-            if number is not None and wanted is not None and number not in wanted:
-                continue
-            values = decode_frame(file, shape, stream, index).values
-            with quiet_pydicom():
-                yield from _masks(file, index, number, values, known, wanted)
+    wanted = None if segments is None else frozenset(segments)
+    file = SegmentationFile(source, limits)
+    yield from file.masks(file.of(wanted), wanted)
 
 
 def segments_of(ds: Dataset) -> dict[int, Segment]:
@@ -131,30 +176,29 @@ def region_of(
 
 def _masks(
     file: DicomFile,
-    index: int,
-    number: int | None,
+    frame: Frame,
     values: NDArray[np.generic],
-    known: dict[int, Segment],
-    wanted: frozenset[int] | None,
+    known: Mapping[int, Segment],
+    wanted: Container[int] | None,
 ) -> Iterator[SegmentMask]:
-    ds = file.header
-    references, plane = _references(ds, index), plane_of(ds, index)
+    ds, number = file.header, frame.number
+    place = (frame.index + 1, frame.references, frame.plane)
     if _kind(ds) == "LABELMAP":
         background = integer(ds, "PixelPaddingValue") or 0
         for label in (int(value) for value in np.unique(values)):
             if label != background and (wanted is None or label in wanted):
                 segment = known.get(label, Segment(label, None))
-                yield SegmentMask(segment, index + 1, references, plane, values == label)
+                yield SegmentMask(segment, *place, values == label)
         return
     if number is None:
         raise ReadFailure("a frame of the segmentation does not say which segment it shows")
     segment = known.get(number, Segment(number, None))
     if _kind(ds) == "BINARY":
-        yield SegmentMask(segment, index + 1, references, plane, values != 0)
+        yield SegmentMask(segment, *place, values != 0)
         return
     most = integer(ds, "MaximumFractionalValue") or 255
     fraction = np.clip(values.astype(np.float32) / np.float32(most), 0, 1).astype(np.float32)
-    yield SegmentMask(segment, index + 1, references, plane, fraction >= 0.5, fraction)
+    yield SegmentMask(segment, *place, fraction >= 0.5, fraction)
 
 
 def _kind(ds: Dataset) -> SegmentKind:
@@ -184,13 +228,16 @@ def _references(ds: Dataset, index: int) -> tuple[Reference, ...]:
 def references_of(ds: Dataset) -> dict[int, frozenset[Reference]]:
     """The images that each segment of a segmentation was drawn on, by its number; pixels are not looked at.
 
-    Empty for a segment of which a frame does not say it.
+    Empty for a segment of which a frame does not say it. A segment without a frame was found nowhere (writers
+    leave empty frames out), and is left out.
     """
-    found: dict[int, set[Reference]] = {number: set() for number in segments_of(ds)}
+    declared = tuple(segments_of(ds))
+    frames = len(items_of(ds, "PerFrameFunctionalGroupsSequence", _MOST_FRAMES))
+    found: dict[int, set[Reference]] = {} if frames else {number: set() for number in declared}
     silent: set[int] = set()
-    for index in range(len(items_of(ds, "PerFrameFunctionalGroupsSequence", _MOST_FRAMES))):
+    for index in range(frames):
         number, references = _segment_number(ds, index), _references(ds, index)
-        for one in tuple(found) if number is None else (number,):
+        for one in declared if number is None else (number,):
             found.setdefault(one, set()).update(references)
             if not references:
                 silent.add(one)

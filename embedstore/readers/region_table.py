@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,30 +54,38 @@ class RegionTable:
         self._regions: dict[tuple[str | None, str | None], list[RegionRow]] = {}
         firsts: dict[tuple[str | None, str | None], TableRow] = {}
         for row in rows:
-            key = (row.path, row.sop_uid)
+            key, region = (row.path, row.sop_uid), _region(path, row, spelling)
+            if region is None:  # such tables list images without findings as well
+                continue
+            if key == (None, None):  # nor may it go by its patient: he has other images
+                raise BadInputFile(f"{path}: line {row.line}: nothing says which image the region is on")
             firsts.setdefault(key, row)
-            region = _region(path, row, spelling)
-            if region is not None:  # such tables list images without findings as well
-                header = row.header
-                extra = {name: value for name, value in header.extra.items() if _is_further(name, spelling)}
-                found = RegionRow(row.line, region, header.label, header.frame, extra)
-                self._regions.setdefault(key, []).append(found)
+            header = row.header
+            extra = {name: value for name, value in header.extra.items() if _is_further(name, spelling)}
+            found = RegionRow(row.line, region, header.label, header.frame, extra)
+            self._regions.setdefault(key, []).append(found)
         self._images = Table(path, tuple(firsts.values()))
+        self._met: set[int] = set()
+        self.renaming: set[int] = set()  # lines that call a region otherwise than one before
 
     def on(self, asset: Asset) -> Iterator[RegionRow]:
         """The regions of one image; the same region listed twice comes once."""
         row = self._images.match(asset.source.path, asset.header)
         if row is None:
             return
-        seen: set[Region] = set()
+        seen: dict[Region, RegionRow] = {}
         for found in self._regions.get((row.path, row.sop_uid), ()):
-            if found.frame in (None, asset.header.frame) and found.region not in seen:
-                seen.add(found.region)
-                yield found
+            if found.frame in (None, asset.header.frame or 1):
+                self._met.add(found.line)
+                first = seen.setdefault(found.region, found)
+                if first is found:
+                    yield found
+                elif first.label != found.label:
+                    self.renaming.add(found.line)
 
-    def unmatched(self) -> tuple[TableRow, ...]:
-        """Rows about images that have not been met."""
-        return self._images.unmatched()
+    def unmet(self) -> int:
+        """How many regions are on images that have not been met."""
+        return sum(one.line not in self._met for each in self._regions.values() for one in each)
 
 
 def read_region_table(path: Path, mapping: Mapping[str, str], limits: Limits) -> RegionTable:
@@ -125,24 +134,35 @@ def _region(table: Path, row: TableRow, spelling: Sequence[str]) -> Region | Non
         mask = (table.parent / str(cells[_MASK])).absolute()
         if not mask.is_file():
             raise BadInputFile(f"{table}: line {row.line}: its mask is no file: {mask}")
-        return MaskFile(str(mask), str(cells[_SEGMENT]) if _SEGMENT in cells else None)
+        return MaskFile(str(mask), _word(cells[_SEGMENT]) if _SEGMENT in cells else None)
     if _BOX in cells:
         corners = [_number(word) for word in str(cells[_BOX]).strip("[]()").replace(",", " ").split()]
         return _box(table, row, corners)
-    if not cells.keys() & {*spelling[:2]}:
+    # A width alone may be the image's; any other number of a box wants its fellows.
+    if cells.keys().isdisjoint(spelling[:2] if spelling in _SIDES else spelling):
         return None
-    corners = [_number(cells.get(name, "")) for name in spelling]
-    if spelling in _SIDES:
-        x, y, width, height = corners
-        corners[2:] = (None if a is None or b is None else a + b for a, b in ((x, width), (y, height)))
-    return _box(table, row, corners)
+    numbers = [_number(cells.get(name, "")) for name in spelling]
+    return _box(table, row, _from_sides(*numbers) if spelling in _SIDES else numbers)
+
+
+def _from_sides(
+    x: float | None, y: float | None, width: float | None, height: float | None
+) -> list[float | None]:
+    far = (None if a is None or b is None else a + b for a, b in ((x, width), (y, height)))
+    return [x, y, *far]
+
+
+def _word(cell: Scalar) -> str:
+    """A segment as it is called: pandas writes the 2 of a column with gaps as 2.0."""
+    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
 
 
 def _number(cell: Scalar) -> float | None:
     try:
-        return float(cell)
-    except ValueError:
+        number = float(cell)
+    except (ValueError, OverflowError):
         return None
+    return number if math.isfinite(number) else None
 
 
 def _box(table: Path, row: TableRow, corners: list[float | None]) -> Box:

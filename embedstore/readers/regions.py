@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from embedstore.contracts.region import Box, Extent, MaskFile, Region
 from embedstore.errors import EmbedstoreError, ReadFailure
 from embedstore.readers.choose import HEAD_BYTES, ReaderSet
 from embedstore.readers.sources import source_at
+
+if TYPE_CHECKING:
+    from embedstore.readers.regions_dicom import DicomMasks
 
 Mask = NDArray[np.bool_]
 ELSEWHERE = "the mask belongs to other images"
@@ -32,7 +35,14 @@ class Unmarked(Exception):
 
 
 class Misfit(ReadFailure):
-    """A region that cannot be read, or that does not fit an image."""
+    """A region that cannot be read, or that does not fit an image.
+
+    plain: the reason without words that people typed into masks and tables.
+    """
+
+    def __init__(self, reason: str, plain: str = "") -> None:
+        super().__init__(reason)
+        self.plain = plain or reason
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,6 +67,7 @@ class Regions:
     def __init__(self, readers: ReaderSet) -> None:
         self._readers = readers
         self._opened = lru_cache(_OPEN_MASKS)(self._open)
+        self._files = lru_cache(_OPEN_MASKS)(_dicom_masks)  # a slice may have a hundred segments of one
 
     def mask(self, region: Region, asset: Asset, image: Image) -> Mask:
         """(H, W) bool over `image`, with at least one pixel.
@@ -65,6 +76,8 @@ class Regions:
         """
         try:
             return self._shown(region, asset, image)
+        except Misfit:
+            raise
         except ReadFailure as failure:
             raise Misfit(failure.reason) from None
 
@@ -89,17 +102,24 @@ class Regions:
         except (ReadFailure, MemoryError):
             raise
         except EmbedstoreError as error:
-            raise ReadFailure(str(error)) from None
+            raise Misfit(str(error), "the mask cannot be read") from None
         except Exception as error:  # a parser's own message may quote the file: only its kind is kept
             raise ReadFailure(f"the mask cannot be read ({type(error).__name__})") from None
 
     def _of_kind(self, source: Source, head: bytes, segment: str | None) -> OpenMask:
         from embedstore.readers.dicom_file import plausible  # late: pictures need no DICOM
-        from embedstore.readers.regions_dicom import dicom_mask
         from embedstore.readers.regions_picture import picture_mask
 
-        found = dicom_mask(source, segment) if plausible(head) else None
-        return found if found is not None else picture_mask(source, segment, self._readers)
+        found = self._files(source.path) if plausible(head) else None
+        if found is not None:
+            return found.region(segment)
+        return picture_mask(source, segment, self._readers)
+
+
+def _dicom_masks(path: str) -> DicomMasks | None:
+    from embedstore.readers.regions_dicom import open_masks
+
+    return open_masks(source_at(path))
 
 
 def extent_of(mask: Mask, offset: tuple[int, int]) -> Extent:

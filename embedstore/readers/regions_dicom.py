@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -17,38 +18,64 @@ from embedstore.readers.dicom_rtstruct import STRUCTURE_SET, Structure, contour_
 from embedstore.readers.dicom_seg import (
     LABEL_MAP,
     SEGMENTATION,
+    Frame,
     Reference,
-    SegmentMask,
-    read_segments,
+    SegmentationFile,
     references_of,
     region_of,
     segments_of,
 )
 from embedstore.readers.dicom_values import text
 from embedstore.readers.quiet import quiet_pydicom
-from embedstore.readers.regions import ELSEWHERE, NOTHING, Mask, OpenMask, Place, Unmarked, other_size
+from embedstore.readers.regions import ELSEWHERE, NOTHING, Mask, Misfit, OpenMask, Place, Unmarked, other_size
 from embedstore.readers.sources import DEFAULT_LIMITS
 
 _SPACE = "FrameOfReferenceUID"
 _ELSEWHERE = f"{ELSEWHERE}, or to other slices"
 
 
-def dicom_mask(source: Source, segment: str | None) -> OpenMask | None:
-    """The mask in a SEG or RTSTRUCT; None for any other object. Raises ReadFailure."""
+class DicomMasks(Protocol):
+    """A mask file that was read, with all its segments."""
+
+    def region(self, segment: str | None) -> OpenMask:
+        """One of them, by number or label; None where there is one only. Raises ReadFailure, Misfit."""
+
+
+def open_masks(source: Source) -> DicomMasks | None:
+    """The masks in a SEG or RTSTRUCT; None for any other object. Raises ReadFailure."""
     with source.open() as stream:
         header = parse(stream, source.size, DEFAULT_LIMITS).header
     with quiet_pydicom():
-        kind, segments = text(header, "SOPClassUID"), segments_of(header)
-        space = text(header, _SPACE)
+        kind = text(header, "SOPClassUID")
     if kind in (SEGMENTATION, LABEL_MAP):
-        labels = {number: one.label for number, one in segments.items()}
-        chosen = [choose(labels, segment)] if labels else None
-        return SegmentedRegion(tuple(read_segments(source, chosen)), space)
+        return Segments(SegmentationFile(source))
     if kind == STRUCTURE_SET:
-        structures = {one.number: one for one in read_structures(source)}
-        labels = {number: one.name for number, one in structures.items()}
-        return ContouredRegion(structures[choose(labels, segment)])
+        return Structures({one.number: one for one in read_structures(source)})
     return None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Segments:
+    """Implements `DicomMasks`."""
+
+    file: SegmentationFile
+
+    def region(self, segment: str | None) -> OpenMask:
+        """See `DicomMasks`."""
+        labels = {number: one.label for number, one in self.file.segments.items()}
+        return SegmentedRegion(self.file, frozenset([choose(labels, segment)]) if labels else None)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Structures:
+    """Implements `DicomMasks`."""
+
+    structures: Mapping[int, Structure]
+
+    def region(self, segment: str | None) -> OpenMask:
+        """See `DicomMasks`."""
+        labels = {number: one.name for number, one in self.structures.items()}
+        return ContouredRegion(self.structures[choose(labels, segment)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +129,15 @@ def _told(structure: Structure) -> frozenset[Reference]:
 
 
 def choose(labels: Mapping[int, str | None], wanted: str | None) -> int:
-    """The number of the segment that is meant, by its number or label. Raises ReadFailure."""
+    """The number of the segment that is meant, by its number or label. Raises ReadFailure, Misfit."""
     if not labels:
         raise ReadFailure("the mask file holds no segment")
     there = ", ".join(f"{number} '{label or ''}'" for number, label in sorted(labels.items()))
+    numbers = ", ".join(map(str, sorted(labels)))
     if wanted is None:
         if len(labels) > 1:
-            raise ReadFailure(f"the mask file holds several segments, choose one with --segment: {there}")
+            several = "the mask file holds several segments, choose one with --segment:"
+            raise Misfit(f"{several} {there}", f"{several} {numbers}")
         return next(iter(labels))
     named = [number for number, label in labels.items() if label == wanted]
     named = named or [n for n, label in labels.items() if (label or "").casefold() == wanted.casefold()]
@@ -116,7 +145,10 @@ def choose(labels: Mapping[int, str | None], wanted: str | None) -> int:
         return int(wanted)
     if len(named) != 1:
         how = "several segments are" if named else "no segment is"
-        raise ReadFailure(f"{how} called '{wanted}'; the mask file holds {there}")
+        raise Misfit(
+            f"{how} called '{wanted}'; the mask file holds {there}",
+            f"{how} called so; the mask file holds {numbers}",
+        )
     return named[0]
 
 
@@ -132,26 +164,32 @@ def frame_plane(image: Image) -> Plane | None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SegmentedRegion:
-    """All frames of one segment. space: their Frame of Reference UID."""
+    """All frames of one segment, decoded where they are asked for. segments: None for whatever there is."""
 
-    masks: tuple[SegmentMask, ...]
-    space: str | None = None
+    file: SegmentationFile
+    segments: frozenset[int] | None
 
     def on(self, place: Place) -> Mask:
         """See `OpenMask`."""
-        if not any(mask.mask.any() for mask in self.masks):
+        frames, image, plane = self.file.of(self.segments), _reference(place), frame_plane(place.image)
+        if _elsewhere(self.file.space, place):
+            near = [frame for frame in frames if image in frame.references]
+        else:
+            near = [frame for frame in frames if frame.lies_on(image, plane)]
+        masks = tuple(self.file.masks(near, self.segments))
+        found = region_of(masks, image, plane, place.size)
+        if (found is None or not found.any()) and self._empty(frames):
             raise ReadFailure("the mask is empty: no pixel is marked in it")
-        masks = self.masks
-        if _elsewhere(self.space, place):
-            masks = tuple(mask for mask in masks if _reference(place) in mask.references)
-        found = region_of(masks, _reference(place), frame_plane(place.image), place.size)
         if found is not None:
             return found
-        mine = [mask for mask in self.masks if _reference(place) in mask.references]
+        mine = [mask for mask in masks if image in mask.references]
         if mine:
             raise other_size(mine[0].mask, place.size)
-        referred = {one.sop_uid for mask in self.masks for one in mask.references}
-        raise Unmarked(NOTHING if place.asset.header.sop_uid in referred else _ELSEWHERE)
+        referred = {one.sop_uid for frame in frames for one in frame.references}
+        raise Unmarked(NOTHING if image.sop_uid in referred else _ELSEWHERE)
+
+    def _empty(self, frames: Sequence[Frame]) -> bool:
+        return not any(mask.mask.any() for mask in self.file.masks(frames, self.segments))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

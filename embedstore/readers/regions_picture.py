@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from embedstore.contracts.record import Asset, Cut, Source
 from embedstore.errors import ReadFailure
 from embedstore.readers.choose import ReaderSet
-from embedstore.readers.regions import ELSEWHERE, Mask, OpenMask, Place, Unmarked, other_size
+from embedstore.readers.regions import ELSEWHERE, Mask, Misfit, OpenMask, Place, Unmarked, other_size
 
 _EMPTY = "the mask is empty: no pixel is marked in it"
 _OFF_GRID = 0.1  # of a voxel
@@ -19,7 +19,8 @@ _OFF_GRID = 0.1  # of a voxel
 def picture_mask(source: Source, segment: str | None, readers: ReaderSet) -> OpenMask:
     """The mask in a picture or volume. segment: the value that is meant. Raises ReadFailure."""
     if segment is not None and not segment.isdecimal():
-        raise ReadFailure(f"'{segment}' is no value in a mask; values are whole numbers")
+        why = "is no value in a mask; values are whole numbers"
+        raise Misfit(f"'{segment}' {why}", f"the segment {why}")
     value = int(segment) if segment is not None else None
     parts = [one for one in readers.describe(source) if isinstance(one, Asset)]
     if not parts:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, select, tupl
 from embedstore.errors import UsageError
 from embedstore.storage.batches import IngestBatch, ItemKey, NewItem, NewSource
 from embedstore.storage.chunks import chunked, unique
+from embedstore.storage.followers import image_of, inherited, with_stored_regions
 from embedstore.storage.merge import Disagreement, Merged, Word, merge, plain_header, reasserted
 from embedstore.storage.tables import Conflict, Item, ItemSource, ProblemRecord, Source
 from embedstore.storage.types import clean_text, now
@@ -115,13 +116,16 @@ def commit_items(connection: Connection, batch: IngestBatch, sources: dict[str, 
     done = CommittedItems()
     if not batch.items:
         return done
+    batch = with_stored_regions(connection, batch)
     first: dict[ItemKey, NewItem] = {}
     for item in batch.items:
         first.setdefault(item.key, item)
     done.ids = find_ids(connection, first)
     done.new = {key for key in first if key not in done.ids}
     before = _known_words(connection, list(done.ids.values()))
-    words = _all_words(batch, sources, before, done.ids)
+    told = {key: before.get(item_id, {}) for key, item_id in done.ids.items()}
+    told |= _told_of_images(connection, [key for key in done.new if first[key].kind == "region"])
+    words = _all_words(batch, sources, told)
     merged = {key: merge(key, list(words[key].values())) for key in first}
     done.moved = _moved(connection, {done.ids[key]: merged[key] for key in first if key not in done.new})
     _insert_items(connection, [first[key] for key in first if key in done.new], merged, done.ids)
@@ -147,16 +151,24 @@ def _known_words(connection: Connection, item_ids: Sequence[int]) -> dict[int, W
     return found
 
 
+def _told_of_images(connection: Connection, regions: Sequence[ItemKey]) -> dict[ItemKey, Words]:
+    """What new regions are told of the images they lie on."""
+    images = find_ids(connection, unique(map(image_of, regions)))
+    words = _known_words(connection, list(images.values()))
+    return {key: inherited(words.get(images.get(image_of(key), 0), {})) for key in regions}
+
+
 def _all_words(
-    batch: IngestBatch, sources: dict[str, int], before: dict[int, Words], ids: dict[ItemKey, int]
+    batch: IngestBatch, sources: dict[str, int], told: dict[ItemKey, Words]
 ) -> dict[ItemKey, Words]:
+    """told: what was said of them before."""
     overruled: dict[tuple[ItemKey, int], dict[str, str]] = {}
     for said in batch.assertions:
         key = (said.key, sources.get(said.source, 0))
         overruled.setdefault(key, {})[said.field] = clean_text(said.other)
     words: dict[ItemKey, Words] = {}
     for item in batch.items:
-        per_source = words.setdefault(item.key, dict(before.get(ids.get(item.key, 0), {})))
+        per_source = words.setdefault(item.key, dict(told.get(item.key, {})))
         source_id = sources[item.source]
         word = Word(source_id, plain_header(item.header), overruled.get((item.key, source_id), {}))
         old = per_source.get(source_id)

@@ -227,11 +227,17 @@ def test_regions_come_without_the_names_that_people_gave_them(tmp_path: Path, ke
     seg.save_as(masks / "Dulcinea.dcm")
     table = tmp_path / "boxes of Sancho.csv"
     table.write_text("path,x0,y0,x1,y1,label\nexport/2.dcm,5,6,50,60,seen by Dr. Cervantes\n")
+    called = tmp_path / "by label.csv"
+    rows = ("Quixote's lesion", "Dulcinea's")
+    called.write_text(
+        "path,mask,segment\n" + "".join(f"export/1.dcm,{masks.name}/Dulcinea.dcm,{r}\n" for r in rows)
+    )
     folder = tmp_path / "store"
     with Store.create(folder, deidentified=True) as store:
-        request = asked(tmp_path / "export", key, reports=(), masks=(masks,), regions=(table,))
+        request = asked(tmp_path / "export", key, reports=(), masks=(masks,), regions=(table, called))
         report = store.ingest(request)
-        assert (report.images, report.regions, report.failed) == (2, 2, 0)
+        assert (report.images, report.regions, report.failed) == (2, 3, 1)
+        assert report.failures[0].reason == "no segment is called so; the mask file holds 1"
         for item in store.items("kind = 'region'"):
             assert item.columns["label"] is None
             assert item.extra["region_pixels"] in (20 * 40, 45 * 54)

@@ -124,6 +124,7 @@ def test_regions_come_to_images_that_are_in_the_store_already(store, films, boxe
         {"box": "[5, 4, 11, 13]"},
         {"mask": "mask.png"},
         {"mask": "mask.png", "segment": 200},
+        {"mask": "mask.png", "segment": 200.0},
     ],
 )
 def test_the_spellings_of_a_region(store, films, tmp_path, row):
@@ -182,6 +183,16 @@ def test_tables_that_name_no_region_are_refused(store, films, tmp_path):
         ([{"path": "a.png", "box": "1 2 3"}], "line 2: a box has four numbers"),
         ([{"path": "a.png", "x0": "", "y0": 1, "x1": 2, "y1": 2}], "line 2: a box has four numbers"),
         ([{"path": "a.png", "x0": 0.2, "y0": 0.1, "x1": 0.8, "y1": 1}], "line 2: boxes are in pixels"),
+        ([{"path": "a.png", "box": "1 2 nan 3"}], "line 2: a box has four numbers"),
+        ([{"path": "a.png", "x0": 1, "y0": 1, "x1": "inf", "y1": 2}], "line 2: a box has four numbers"),
+        (
+            [{"path": "a.png", "x0": 1, "y0": 1, "x1": x1, "y1": 2} for x1 in (5, "")],
+            "line 3: a box has four numbers",
+        ),
+        (
+            [{"path": path, "patient_id": "P", "x": 1, "y": 1, "w": 2, "h": 2} for path in ("a.png", "")],
+            "line 3: nothing says which image",
+        ),
     ):
         table = write_table(tmp_path / "regions.csv", rows)
         with pytest.raises(BadInputFile, match=match):
@@ -204,6 +215,13 @@ def test_rows_about_images_that_were_not_met_are_told(store, films, tmp_path):
     report = store.ingest(ask(tmp_path / "films", regions=(write_table(tmp_path / "regions.csv", rows),)))
     assert report.regions == 0
     assert "rows of --regions about none of the images met: 1" in report.notes
+
+
+def test_a_region_that_is_called_two_things_is_told(store, films, tmp_path):
+    rows = [{"path": "a.png", "box": "1 1 9 9", "label": label} for label in ("mass", "mass", "nodule")]
+    report = store.ingest(ask(tmp_path / "films", regions=(write_table(tmp_path / "regions.csv", rows),)))
+    assert [item.columns["label"] for item in regions_of(store)] == ["mass"]
+    assert "call a region otherwise than a row before, which counts: 1" in report.notes[0]
 
 
 @pytest.mark.parametrize("kind", ["seg", "rtstruct"])
@@ -244,6 +262,58 @@ def test_dicom_masks_find_their_slices_among_many(store, series, films, tmp_path
     assert not wanted
     again = store.ingest(ask(folder, profile="ct", masks=(masks,)))
     assert (again.added, again.skipped) == (0, DEPTH + report.regions)
+
+
+def test_a_segment_may_go_by_its_label(store, series, tmp_path):
+    folder, images, _ = series
+    truth = np.repeat(boxed(5, 4, 11, 13)[None], DEPTH, 0).astype(np.uint8)[..., None]
+    (tmp_path / "mask.dcm").write_bytes(segmentation("BINARY", truth, images, 1))
+    rows = [{"sop_uid": images[1].SOPInstanceUID, "mask": "mask.dcm", "segment": "part 1"}]
+    asked = ask(folder, profile="ct", regions=(write_table(tmp_path / "regions.csv", rows),))
+    assert store.ingest(asked).regions == 1
+    assert store.ingest(asked).added == 0
+    (item,) = regions_of(store)
+    assert Path(item.path).name == "1.dcm"
+    assert "region_segment" not in item.extra
+    assert store.thumbnail(item.id, 64) is not None
+
+
+def test_segments_that_were_found_nowhere_are_nothing(store, series, tmp_path):
+    folder, images, _ = series
+    truth = np.zeros((DEPTH, ROWS, COLUMNS, 2), np.uint8)
+    truth[1, 4:13, 5:11, 0] = 1
+    (tmp_path / "mask.dcm").write_bytes(segmentation("BINARY", truth, images, 2))
+    report = store.ingest(ask(folder, profile="ct", masks=(tmp_path / "mask.dcm",)))
+    assert (report.seen, report.images, report.regions) == (DEPTH + 1, DEPTH, 1)
+
+
+def test_segments_that_are_not_described_are_told_apart(store, series, tmp_path):
+    folder, images, hu = series
+    truth = np.zeros((DEPTH, ROWS, COLUMNS, 2), np.uint8)
+    truth[1, 4:13, 5:11, 0] = truth[1, 1:19, 12:25, 1] = 1
+    seg = pydicom.dcmread(io.BytesIO(segmentation("BINARY", truth, images, 2)))
+    del seg.SegmentSequence
+    seg.save_as(tmp_path / "mask.dcm")
+    store.ingest(ask(folder, profile="ct", masks=(tmp_path / "mask.dcm",)))
+    found = {item.extra["region_segment"]: stored(store, item.id) for item in regions_of(store)}
+    assert found.keys() == {1, 2}
+    for number, vector in found.items():
+        mask = truth[1, :, :, number - 1] > 0
+        assert np.array_equal(vector, vector_of(hu[1].astype(np.float32), "hu", "ct", mask))
+
+
+def test_a_mask_that_was_copied_counts_once(store, series, tmp_path):
+    folder, images, _ = series
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    truth = np.repeat(boxed(5, 4, 11, 13)[None], DEPTH, 0).astype(np.uint8)[..., None]
+    data = segmentation("BINARY", truth, images, 1)
+    for name in ("mask.dcm", "copy.dcm"):
+        (masks / name).write_bytes(data)
+    rows = [{"sop_uid": one.SOPInstanceUID, "mask": "masks/mask.dcm", "segment": 1} for one in images]
+    table = write_table(tmp_path / "regions.csv", rows)
+    report = store.ingest(ask(folder, profile="ct", masks=(masks,), regions=(table,)))
+    assert (report.seen, report.images, report.regions) == (2 * DEPTH, DEPTH, DEPTH)
 
 
 def test_wholes_are_made_of_images_alone(store, series, tmp_path):
@@ -290,11 +360,53 @@ def test_a_mask_that_cannot_be_read_and_one_about_others_are_told(store, series,
     assert "regions drawn on none of the images met: 1 of 1" in report.notes
 
 
+def test_an_image_that_was_taken_for_a_mask_stays_an_image(store, films, tmp_path):
+    (tmp_path / "films" / "a.png").rename(tmp_path / "a.png")
+    store.ingest(ask(tmp_path / "a.png"))
+    assert store.ingest(ask(tmp_path / "films", masks=(tmp_path / "a.png",))).failed == 1
+    row = store._workspace.catalog.known_sources([str(tmp_path / "a.png")])[str(tmp_path / "a.png")]
+    assert (row.outcome, row.sha256) == ("items", file_sha256(tmp_path / "a.png"))
+
+
 def test_an_encoder_of_whole_images_takes_no_regions(store, films, boxes, tmp_path):
     starter = EncoderChoice(name="starter", profile="draft", threads=1)
     with pytest.raises(UsageError, match="whole images only"):
         store.ingest(IngestRequest(paths=(tmp_path / "films",), encoder=starter, regions=(boxes,)))
     assert store.status().images == 0
+
+
+def test_regions_are_of_whomever_their_image_is(store, films, boxes, tmp_path):
+    """A table that tells it may come after them, by itself, or before them."""
+    rows = [{"path": "films/a.png", "patient_id": "P1", "split": "test", "label": "chest"}]
+    metadata = write_table(tmp_path / "metadata.csv", rows)
+    with Store.create(tmp_path / "told first") as other:
+        other.ingest(ask(tmp_path / "films", metadata=(metadata,), site="A"))
+        other.ingest(ask(tmp_path / "films", regions=(boxes,)))
+        first = {i.columns["label"]: (i.patient, i.columns["split"]) for i in regions_of(other)}
+    store.ingest(ask(tmp_path / "films", regions=(boxes,)))
+    assert store.ingest(ask(tmp_path / "films", metadata=(metadata,), site="A")).moved == 1 + len(BOXES)
+    assert first == dict.fromkeys(BOXES, ("A/P1", "test"))
+    assert first == {i.columns["label"]: (i.patient, i.columns["split"]) for i in regions_of(store)}
+    (asked, *_) = regions_of(store)
+    assert not store.search(Query(like=asked.id, exclude_patient="P1")).hits
+    store.ingest(ask(tmp_path / "films", regions=(boxes,)))
+    assert {item.patient for item in regions_of(store)} == {"A/P1"}
+    (tmp_path / "films").rename(tmp_path / "moved")
+    store.ingest(ask(tmp_path / "moved"))
+    assert all(store.thumbnail(item.id, 64) for item in regions_of(store))
+
+
+def test_a_later_ingest_without_them_leaves_regions_as_they_are(store, films, boxes, tmp_path):
+    store.ingest(ask(tmp_path / "films", regions=(boxes,)))
+    before = {item.id: (item.columns["label"], dict(item.extra)) for item in regions_of(store)}
+    table = write_table(
+        tmp_path / "labels.csv", [{"path": "films/a.png", "patient_id": "P1", "label": "ill"}]
+    )
+    report = store.ingest(ask(tmp_path / "films", metadata=(table,)))
+    assert report.added == 0
+    after = {item.id: (item.columns["label"], dict(item.extra)) for item in regions_of(store)}
+    assert after == before
+    assert {item.columns["patient_id"] for item in regions_of(store)} == {"P1"}
 
 
 # Search

@@ -75,8 +75,6 @@ class Eager(OnDevice):
 
     def set_threads(self, threads: int) -> None:
         """Of all streams together; 0 is torch's own choice. On other devices there is one stream."""
-        if self._streams is not None:
-            self._streams.close()
         wanted = (threads or torch.get_num_threads()) if self._device.type == "cpu" else 1
         self._streams = Streams(self._run, wanted)
         super().set_threads(wanted)

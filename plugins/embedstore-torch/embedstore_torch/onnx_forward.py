@@ -47,8 +47,6 @@ class OnnxForward:
             self._exact.set_threads(threads)
         if threads == self._threads:
             return
-        if self._streams is not None:
-            self._streams.close()
         self._threads = threads
         self._streams = Streams(self._run, threads, self._alone)
         options = onnxruntime.SessionOptions()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from embedstore.encoders.weights import MappedFile
-from embedstore.errors import Refused
+from embedstore.errors import EmbedstoreError
 from embedstore_torch.tensors import read_tensors
 
 _LEAST_BYTES = 1 << 16
@@ -35,13 +36,13 @@ def lie_in(module: nn.Module, kept: Kept) -> tuple[MappedFile, ...]:
     """
     used = []
     for path in kept.files:
-        file = MappedFile.of(path)
         try:
-            held = {_key(one): one for one in kept.read(path).values() if one.nbytes >= _LEAST_BYTES}
-        except Refused:
+            file = MappedFile.of(path)
+            held = {_key(one): one for one in _large(kept.read(path).values())}
+        except (OSError, EmbedstoreError):
             continue
         laid = 0
-        for own in _large(module):
+        for own in _large(chain(module.parameters(), module.buffers())):
             twin = held.get(_key(own))
             if twin is not None and torch.equal(own, twin):
                 own.data = twin
@@ -50,10 +51,12 @@ def lie_in(module: nn.Module, kept: Kept) -> tuple[MappedFile, ...]:
     return tuple(used)
 
 
-def _large(module: nn.Module) -> Iterator[Tensor]:
-    for tensor in (*module.parameters(), *module.buffers()):
-        if tensor.nbytes >= _LEAST_BYTES and tensor.device.type == "cpu" and tensor.is_contiguous():
-            yield tensor
+def _large(tensors: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Those worth sharing; of another layout than a network's own they would be computed with otherwise."""
+    for one in tensors:
+        plain = one.layout == torch.strided and one.device.type == "cpu" and one.is_contiguous()
+        if plain and one.nbytes >= _LEAST_BYTES:
+            yield one
 
 
 def _key(tensor: Tensor) -> _Key:

@@ -24,7 +24,8 @@ class Streams:
     """Runs the parts of a batch at the same time, each on its share of the threads.
 
     Two streams of one thread do more than one stream of two, which wait for each other in every layer; and a
-    process that decodes files beside them holds up one of them only.
+    process that decodes files beside them holds up one of them only. Its threads end when the last who uses
+    it lets it go: somebody may be in a call while another number of threads is chosen.
     """
 
     def __init__(self, run: Callable[[F32, int], F32], threads: int, alone: bool = False) -> None:
@@ -46,7 +47,3 @@ class Streams:
             return self._run(batch, self._threads)
         parts = np.array_split(batch, count)
         return np.concatenate(list(self._pool.map(self._run, parts, repeat(self.threads_each))))
-
-    def close(self) -> None:
-        """End its threads."""
-        self._pool.shutdown()

@@ -82,6 +82,15 @@ def test_other_weights_stay_the_process_s_own(tmp_path):
     )
 
 
+def test_a_file_that_is_gone_and_tensors_of_another_layout_are_left_alone(tmp_path):
+    module = network()
+    assert lie_in(module, Kept([tmp_path / "gone.pth"])) == ()
+    lain = {"turned": module[0].weight.detach().t().contiguous().t(), "sparse": torch.eye(SIDE).to_sparse()}
+    torch.save(lain, tmp_path / "w.pth")
+    assert lie_in(module, Kept([tmp_path / "w.pth"])) == ()
+    assert module[0].weight.is_contiguous()
+
+
 def test_a_file_that_is_rewritten_in_its_place_is_noticed(tmp_path):
     path = saved(tmp_path, "pth")
     forward = Eager(network(), "cpu", "fp32", (MappedFile.of(path),))

@@ -25,7 +25,6 @@ def test_two_streams_meet(alone):
 
     streams = Streams(run, threads=2, alone=alone)
     assert np.array_equal(streams(numbered(6)), numbered(6) * 2)
-    streams.close()
 
 
 @pytest.mark.parametrize(("threads", "streams", "each"), [(1, 1, 1), (2, 2, 1), (5, 2, 2), (16, 2, 8)])
@@ -43,7 +42,6 @@ def test_threads_are_shared_out(threads, streams, each):
     seen.clear()
     runner(numbered(1))
     assert seen == {(1, threads)}, "a single image, as a search has it, is given every thread"
-    runner.close()
 
 
 def test_an_error_of_a_part_is_raised():
@@ -66,3 +64,27 @@ def test_vectors_do_not_depend_on_threads():
     alone = np.concatenate([forward(one[None]) for one in batch])
     for rows in found:
         assert np.abs(rows - alone).max() < 1e-5
+
+
+def test_threads_may_be_chosen_while_a_batch_is_computed():
+    """A call ends on the streams it began on, and nobody waits for it."""
+    begun, chosen = threading.Barrier(3, timeout=60), threading.Event()
+
+    class Waiting(torch.nn.Module):
+        def forward(self, images):
+            if not chosen.is_set():
+                begun.wait()
+                assert chosen.wait(60), "the choice waits for the call"
+            return images.flatten(1)
+
+    forward = Eager(Waiting(), "cpu", "fp32")
+    forward.set_threads(2)
+    batch = np.ones((4, 1, 2, 2), np.float32)
+    found = []
+    caller = threading.Thread(target=lambda: found.append(forward(batch)))
+    caller.start()
+    begun.wait()
+    forward.set_threads(1)
+    chosen.set()
+    caller.join()
+    assert np.array_equal(found[0], batch.reshape(4, 4))
