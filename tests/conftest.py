@@ -17,6 +17,14 @@ settings.register_profile(
 settings.load_profile("embedstore")
 
 
+# Files that take a process a minute or so: begun last, they would leave the other one idle.
+LONGEST = ("test_demo_story.py", "test_medsam_parity.py", "test_medsam.py", "test_plugin_new.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _reading_inline():
     """A process of its own for each of hundreds of tiny ingests would only cost time; tests that are about it

@@ -448,6 +448,7 @@ class FakeStore:
             schema="0001",
             images=2,
             reports=1,
+            regions=0,
             patients=2,
             unknown_patients=1,
             sources=4,

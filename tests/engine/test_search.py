@@ -58,7 +58,7 @@ def test_filtered_answers_are_those_of_a_full_scan(filled, where):
     [
         ("sex = 'female'", "'sex' is one of 'M', 'F', 'O'; no item has 'female'"),
         ("laterality in ('L', 'right')", "'laterality' is one of 'L', 'R', 'B', 'U'; no item has 'right'"),
-        ("kind != 'images'", "'kind' is one of 'image', 'report'; no item has 'images'"),
+        ("kind != 'images'", "'kind' is one of 'image', 'report', 'region'; no item has 'images'"),
     ],
 )
 def test_a_value_that_no_item_can_have_is_an_error(filled, where, says):
