@@ -39,4 +39,5 @@ class _ClassTokenBlock(nn.Module):
         block, normed = self.block, self.block.ln_1(tokens)
         attended = block.attention(normed[:, :1], normed, normed, attn_mask)
         token = tokens[:, :1] + block.ls_1(attended)
-        return token + block.ls_2(block.mlp(block.ln_2(token)))  # type: ignore[no-any-return]
+        found: Tensor = token + block.ls_2(block.mlp(block.ln_2(token)))
+        return found

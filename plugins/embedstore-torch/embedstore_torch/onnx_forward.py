@@ -18,7 +18,7 @@ _ERRORS_ONLY = 3
 class OnnxForward:
     """Implements `Forward` with an exported graph.
 
-    alone: give the graph one image at a time, on as many threads as are allowed: dynamic quantisation scales
+    alone: give the graph one image at a time, on as many threads as are allowed. Dynamic quantisation scales
     a layer's input by the extremes of the whole batch: in company a row would depend on its neighbours.
     """
 

@@ -41,7 +41,7 @@ class Streams:
         self._pool = ThreadPoolExecutor(self._streams, thread_name_prefix="embedstore-forward")
 
     def __call__(self, batch: F32) -> F32:
-        """(n, c, h, w) to (n, dim), row by row as `run` gives them. A single image has all threads."""
+        """(n, c, h, w) to (n, dim) in order. A single image is run with all threads."""
         count = len(batch) if self._alone else min(self._streams, len(batch))
         if count == 1:
             return self._run(batch, self._threads)
